@@ -1,0 +1,10 @@
+//! One module per command.
+
+pub mod chat;
+pub mod devices;
+pub mod generate;
+pub mod info;
+pub mod prompt;
+pub mod trace;
+pub mod train;
+pub mod verify;

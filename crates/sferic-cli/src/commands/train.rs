@@ -1,0 +1,164 @@
+//! `sferic train`: the stages of training, each from one configuration file.
+
+use crate::cli::{PretrainArgs, Stage, StageArgs};
+use crate::failure::{ExitStatus, usage};
+use crate::output::{count, dim, print, print_json, row, table};
+use crate::progress::{Progress, Spinner};
+use anyhow::Result;
+use serde_json::{Value, json};
+use sferic_train::config::PretrainConfig;
+use sferic_train::dataset::{self, SplitManifest};
+use sferic_train::{Event, RunOptions, model_config, pretrain, tokenizer};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Runs a stage.
+pub fn run(stage: Stage) -> Result<ExitStatus> {
+    match stage {
+        Stage::Tokenizer(args) => train_tokenizer(&args),
+        Stage::Data(args) => prepare_data(&args),
+        Stage::Pretrain(args) => train_model(&args),
+    }
+}
+
+fn train_tokenizer(args: &StageArgs) -> Result<ExitStatus> {
+    let config = PretrainConfig::open(&args.config)?;
+    let path = &config.data.tokenizer;
+    if path.file_name().is_none_or(|name| name != "tokenizer.json") {
+        return Err(usage(format!("data.tokenizer: expected a path that ends in tokenizer.json, found {}", path.display())));
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let max_length = model_config(&config)?.max_position_embeddings;
+    let spinner = Spinner::new("learning a vocabulary from the corpus");
+    let trained = tokenizer::train_from_corpus(&config)?;
+    drop(spinner);
+    tokenizer::save_tokenizer(&trained, max_length, folder)?;
+    let vocab_size = trained.get_vocab_size(true);
+    if args.json {
+        print_json(&json!({ "tokenizer": path, "vocab_size": vocab_size }))?;
+    } else {
+        print(&format!("{vocab_size} tokens written to {}\n", path.display()))?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn prepare_data(args: &StageArgs) -> Result<ExitStatus> {
+    let config = PretrainConfig::open(&args.config)?;
+    let progress = Mutex::new(Progress::count("tokenising"));
+    let manifest = dataset::prepare(&config.data, &|source, done, total| {
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.set_message(format!("tokenising {source}"));
+        progress.show(done as u64, total as u64);
+    })?;
+    drop(progress);
+    if args.json {
+        print_json(&manifest)?;
+        return Ok(ExitStatus::Done);
+    }
+    let mut rows = vec![row(["SPLIT", "SOURCE", "DOCUMENTS", "TOKENS", "BYTES"])];
+    let split_rows = |name: &str, split: &SplitManifest| -> Vec<Vec<String>> {
+        let of = |number: usize| number.to_string();
+        let source_row = |source: &dataset::SourceManifest| {
+            vec![name.to_owned(), source.name.clone(), of(source.n_documents), of(source.n_tokens), of(source.n_bytes)]
+        };
+        split.sources.iter().map(source_row).collect()
+    };
+    rows.extend(split_rows("train", &manifest.train));
+    rows.extend(split_rows("held out", &manifest.heldout));
+    print(&format!("{}written to {}\n", table(&rows), config.data.folder.display()))?;
+    Ok(ExitStatus::Done)
+}
+
+fn train_model(args: &PretrainArgs) -> Result<ExitStatus> {
+    let config = PretrainConfig::open(&args.stage.config)?;
+    let device = pollster::block_on(sferic_engine::resolve_device(&args.device))?;
+    dim(&format!("{}: {}", device.info.name, device.reason));
+    let options = RunOptions {
+        resume: args.resume,
+        stop_after: args.stop_after.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+    };
+    let mut progress = Progress::count("training");
+    let mut written = Ok(());
+    let steps = config.train.steps;
+    let outcome = pretrain(&config, device.burn_device(), &options, &mut |event| {
+        show(event, steps, &mut progress);
+        if args.stage.json && written.is_ok() {
+            written = event_line(event).map_or(Ok(()), |line| print_json(&line));
+        }
+    })?;
+    drop(progress);
+    written?;
+    if args.stage.json {
+        print_json(&json!({ "event": "done", "step": outcome.step, "model": outcome.model }))?;
+    } else {
+        print(&match &outcome.model {
+            Some(folder) => format!("{} steps done; the model is in {}\n", outcome.step, folder.display()),
+            None => format!("stopped at step {} of {steps}; go on with --resume\n", outcome.step),
+        })?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Shows an event to a person: on a terminal the bar moves, and what is worth keeping stays above it.
+fn show(event: &Event<'_>, steps: usize, progress: &mut Progress) {
+    match event {
+        Event::Started { step, steps, n_parameters, sources } => {
+            progress.note(&format!("{} parameters, step {step} of {steps}", count(*n_parameters)));
+            for (name, n_rows, share) in *sources {
+                progress.note(&format!("  {name}: {n_rows} rows, {:.1} % of the draws", share * 100.0));
+            }
+        }
+        Event::Logged(row) => {
+            let kl = if row.kl.is_nan() { String::new() } else { format!(" · indexer {:.4}", row.kl) };
+            let line =
+                format!("loss {:.4}{kl} · norm {:.2} · {} tokens/s", row.loss, row.grad_norm, count(row.tokens_per_s as u64));
+            progress.note(&format!("step {} of {steps}: {line}", row.step));
+            progress.set_message(format!("loss {:.4}", row.loss));
+            progress.show(row.step as u64, steps as u64);
+        }
+        Event::Evaluated { step, attention, scores } => {
+            for score in *scores {
+                let (source, perplexity, n_tokens) = (&score.source, score.perplexity(), score.n_tokens);
+                progress.note(&format!("step {step}: {source}, {attention}: perplexity {perplexity:.2} on {n_tokens} tokens"));
+            }
+        }
+        Event::Sampled(samples) => {
+            for (prompt, continuation) in *samples {
+                progress.note(&format!("sample: {prompt} → {}", continuation.replace('\n', " ")));
+            }
+        }
+        Event::Saved(path) => progress.note(&format!("checkpoint: {}", path.display())),
+        _ => {}
+    }
+}
+
+fn event_line(event: &Event<'_>) -> Option<Value> {
+    Some(match event {
+        Event::Started { step, steps, n_parameters, sources } => {
+            let sources: Vec<Value> =
+                sources.iter().map(|(name, n_rows, share)| json!({ "name": name, "n_rows": n_rows, "share": share })).collect();
+            json!({ "event": "started", "step": step, "steps": steps, "n_parameters": n_parameters, "sources": sources })
+        }
+        Event::Logged(row) => json!({
+            "event": "logged", "step": row.step, "tokens": row.tokens, "lr": row.lr, "loss": row.loss, "kl": row.kl,
+            "grad_norm": row.grad_norm, "tokens_per_s": row.tokens_per_s,
+        }),
+        Event::Evaluated { step, attention, scores } => {
+            let scores: Vec<Value> = scores
+                .iter()
+                .map(|score| {
+                    json!({ "source": score.source, "n_tokens": score.n_tokens, "nll": score.nll, "perplexity": score.perplexity() })
+                })
+                .collect();
+            json!({ "event": "evaluated", "step": step, "attention": attention, "scores": scores })
+        }
+        Event::Sampled(samples) => {
+            let samples: Vec<Value> =
+                samples.iter().map(|(prompt, text)| json!({ "prompt": prompt, "continuation": text })).collect();
+            json!({ "event": "sampled", "samples": samples })
+        }
+        Event::Saved(path) => json!({ "event": "saved", "checkpoint": path }),
+        _ => return None,
+    })
+}

@@ -1,0 +1,43 @@
+//! `sferic verify`: a run against reference values.
+
+use crate::cli::VerifyArgs;
+use crate::failure::ExitStatus;
+use crate::load;
+use crate::output::{print, print_json, row, table};
+use crate::progress::Spinner;
+use anyhow::Result;
+use serde_json::json;
+use sferic_engine::{Golden, VerifyOptions};
+
+/// Compares, prints one line for each tensor, and ends with code 1 when a value misses its bound.
+pub fn run(args: &VerifyArgs) -> Result<ExitStatus> {
+    let engine = load::open(Some(&args.model), args.engine.to_options())?;
+    let golden = Golden::open(args.golden.as_ref().unwrap_or(&args.model))?;
+    let options = VerifyOptions { chunk: args.chunk, decode_from: args.decode_from };
+    let spinner = Spinner::new("running the reference prompt");
+    let verification = pollster::block_on(engine.verify(&golden, options))?;
+    drop(spinner);
+    let passed = verification.passed();
+    let n_missed = verification.rows.iter().filter(|row| !row.passed).count();
+    if args.json {
+        print_json(&json!({
+            "model": args.model,
+            "device": engine.device().info,
+            "device_reason": engine.device().reason,
+            "n_tokens": golden.input_ids.len(),
+            "passed": passed,
+            "bound": verification.bound,
+            "rows": verification.rows,
+        }))?;
+    } else {
+        let mut rows = vec![row(["CHECK", "MEASURE", "FOUND", "BOUND", "RESULT"])];
+        for check in &verification.rows {
+            let result = if check.passed { "pass" } else { "MISS" };
+            rows.push(row([&check.check, &check.measure, &check.found, &check.bound, result]));
+        }
+        let outcome = if passed { "all passed".to_owned() } else { format!("{n_missed} MISSED") };
+        let (n_checks, device) = (verification.rows.len(), &engine.device().reason);
+        print(&format!("{}{outcome} of {n_checks} checks · {device} · {}\n", table(&rows), args.model.display()))?;
+    }
+    Ok(if passed { ExitStatus::Done } else { ExitStatus::Failed })
+}

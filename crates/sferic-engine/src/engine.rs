@@ -1,0 +1,141 @@
+//! A loaded model.
+
+use crate::device::ResolvedDevice;
+use crate::plan::MemoryPlan;
+use crate::sampler::SamplingParams;
+use crate::session::Session;
+use crate::{DeviceChoice, EngineError};
+use sferic_model::{Config, Model};
+use sferic_text::{PromptFormat, Tokenizer};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How a model is loaded and run.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Device to run on.
+    pub device: DeviceChoice,
+    /// Tokens that a session can hold; `None` takes the model's context, or the largest part of it that fits the memory.
+    pub max_context: Option<usize>,
+    /// Tokens in one prefill chunk; `None` takes the plan's.
+    pub prefill_chunk: Option<usize>,
+    /// Switches of the model.
+    pub model: sferic_model::Options,
+}
+
+/// A loaded model on a device. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// What the loader has put together.
+pub(crate) struct Inner {
+    pub(crate) model: Model,
+    pub(crate) device: ResolvedDevice,
+    pub(crate) plan: MemoryPlan,
+    pub(crate) options: sferic_model::Options,
+    pub(crate) text: Option<Text>,
+    pub(crate) end_tokens: BTreeSet<u32>,
+    /// Rows of the head that no token of the tokenizer stands for.
+    pub(crate) unused_tokens: Vec<u32>,
+    pub(crate) sampling: SamplingParams,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The text side of a model.
+pub(crate) struct Text {
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) format: PromptFormat,
+}
+
+impl Engine {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Returns the model's configuration.
+    pub fn config(&self) -> &Config {
+        self.inner.model.config()
+    }
+
+    /// Returns the device in use and why it was taken.
+    pub fn device(&self) -> &ResolvedDevice {
+        &self.inner.device
+    }
+
+    /// Returns the memory plan, which holds the context and the prefill chunk.
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.inner.plan
+    }
+
+    /// Returns what was odd about the model but did not keep it from loading, in sentences for the user.
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
+    }
+
+    /// Returns the tokenizer.
+    ///
+    /// # Errors
+    /// [`EngineError::NoTokenizer`] for a model without one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, EngineError> {
+        Ok(&self.text()?.tokenizer)
+    }
+
+    /// Returns the format of conversations.
+    ///
+    /// # Errors
+    /// [`EngineError::NoTokenizer`] for a model without a tokenizer.
+    pub fn prompt_format(&self) -> Result<&PromptFormat, EngineError> {
+        Ok(&self.text()?.format)
+    }
+
+    /// Returns the sampling parameters that the model's `generation_config.json` recommends, else the defaults.
+    pub fn default_sampling(&self) -> SamplingParams {
+        self.inner.sampling.clone()
+    }
+
+    /// Returns the tokens that end a reply.
+    pub fn end_tokens(&self) -> &BTreeSet<u32> {
+        &self.inner.end_tokens
+    }
+
+    /// Starts an empty conversation.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone())
+    }
+
+    /// Returns the tokens of a text that is not a conversation, with the start token where the tokenizer adds one.
+    ///
+    /// # Errors
+    /// [`EngineError::NoTokenizer`] for a model without a tokenizer, [`EngineError::Text`] when the text cannot be turned into tokens.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(self.tokenizer()?.encode(text, true)?)
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.inner.model
+    }
+
+    pub(crate) fn model_options(&self) -> &sferic_model::Options {
+        &self.inner.options
+    }
+
+    pub(crate) fn unused_tokens(&self) -> &[u32] {
+        &self.inner.unused_tokens
+    }
+
+    fn text(&self) -> Result<&Text, EngineError> {
+        self.inner.text.as_ref().ok_or(EngineError::NoTokenizer)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("model_type", &self.config().model_type)
+            .field("device", &self.device().info.name)
+            .field("context", &self.plan().context)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! Engine, sessions and sampling: the public API of Sferic.
+//!
+//! An [`Engine`] holds a model on a device, a [`Session`] one conversation, and a [`Generation`] reports a reply as a stream of
+//! [`Event`]s. [`Chat`] keeps messages instead of tokens. [`Engine::trace`] and [`Engine::verify`] show and compare intermediate values.
+//!
+//! Everything that waits for a device is `async` and needs no runtime: any executor will do, a browser's event loop included.
+//! Nothing here blocks on a device; errors are values, and a session that met one stays usable.
+//!
+//! ```no_run
+//! use sferic_engine::{ChatOptions, Engine, EngineOptions, Event};
+//!
+//! # async fn example() -> Result<(), sferic_engine::EngineError> {
+//! let engine = Engine::open("path/to/model", EngineOptions::default()).await?;
+//! println!("{}", engine.device().reason);
+//! let mut chat = engine.chat(ChatOptions::default())?;
+//! let mut turn = chat.say("What is a sferic?", engine.default_sampling())?;
+//! while let Some(event) = turn.next().await {
+//!     if let Event::Text(text) = event? {
+//!         print!("{text}");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
+
+mod chat;
+mod clock;
+mod device;
+mod engine;
+mod error;
+mod event;
+mod generation_config;
+mod loader;
+mod plan;
+mod read_back;
+mod sampler;
+mod session;
+#[cfg(test)]
+mod testing;
+mod trace;
+mod verify;
+
+pub use chat::{Chat, ChatOptions, ChatTurn};
+pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, resolve_device};
+pub use engine::{Engine, EngineOptions};
+pub use error::EngineError;
+pub use event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
+#[cfg(not(target_family = "wasm"))]
+pub use loader::inspect;
+pub use loader::{Inspection, LoadProgress, ModelParts};
+pub use plan::{LargestBinding, MAX_PREFILL_CHUNK, MemoryPlan, TILE_BYTES};
+pub use sampler::{Sampled, Sampler, SamplingParams, TokenLogprob, greedy, uniform};
+pub use session::{Generation, Session};
+pub use sferic_model::{AttentionForm, AttentionMode, CacheFormat, Config, IndexerType, ModelType, Options as ModelOptions};
+pub use sferic_text::{Completion, Conversation, FunctionCall, Message, PromptFormat, Role, TextError, Tokenizer, ToolCall};
+pub use sferic_weights::{Report, WeightsError};
+pub use trace::{Matrix, Trace, TraceRequest};
+pub use verify::{CPU_BOUND, CheckRow, GPU_BOUND, Golden, Verification, VerifyOptions};

@@ -1,0 +1,258 @@
+//! From a model folder, or a model in memory, to an engine.
+
+use crate::EngineError;
+use crate::device::{DeviceInfo, ResolvedDevice, resolve_device};
+use crate::engine::{Engine, EngineOptions, Inner, Text};
+use crate::generation_config::GenerationConfig;
+use crate::plan::MemoryPlan;
+use burn::tensor::TensorData;
+use serde_json::Value;
+use sferic_model::{Config, Model, TensorSource, TensorSpec};
+use sferic_text::{PromptFormat, Tokenizer};
+use sferic_weights::{Checkpoint, Report, WeightsError};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+#[cfg(not(target_family = "wasm"))]
+use std::path::Path;
+
+/// How far a load has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Bytes of weights on the device.
+    pub loaded_bytes: u64,
+    /// Bytes of all weights on the device.
+    pub total_bytes: u64,
+}
+
+/// A model in memory: one that is embedded in a program or fetched by a page.
+#[derive(Clone, Debug)]
+pub struct ModelParts<'a> {
+    /// Text of `config.json`.
+    pub config_json: &'a str,
+    /// Bytes of the one safetensors file.
+    pub weights: Cow<'static, [u8]>,
+    /// Bytes of `tokenizer.json`; without it the model works with token ids alone.
+    pub tokenizer_json: Option<&'a [u8]>,
+    /// Text of `tokenizer_config.json`, which may hold the chat template.
+    pub tokenizer_config_json: Option<&'a str>,
+    /// Text of `chat_template.jinja`.
+    pub chat_template_jinja: Option<&'a str>,
+    /// Text of `generation_config.json`.
+    pub generation_config_json: Option<&'a str>,
+}
+
+/// A model that has been looked at and not loaded.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Its configuration.
+    pub config: Config,
+    /// Number of its parameters.
+    pub n_parameters: u64,
+    /// What is stored: counts, bytes and element types.
+    pub report: Report,
+    /// The device that it would run on.
+    pub device: DeviceInfo,
+    /// Why that device.
+    pub device_reason: String,
+    /// What it would need there.
+    pub plan: MemoryPlan,
+    /// Whether that is possible.
+    pub fits: Result<(), EngineError>,
+    /// Whether it has a tokenizer.
+    pub has_tokenizer: bool,
+    /// What is odd about it.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the configuration and the headers of a model folder, checks them, and plans the memory. Nothing is loaded.
+///
+/// # Errors
+/// Those of [`Engine::open`], but not those of the memory plan: they are in [`Inspection::fits`].
+#[cfg(not(target_family = "wasm"))]
+pub async fn inspect(folder: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, EngineError> {
+    let source = Source::open(folder.as_ref())?;
+    let device = resolve_device(&options.device).await?;
+    let plan = MemoryPlan::new(&source.config, &device.info, options.max_context, options.prefill_chunk);
+    Ok(Inspection {
+        n_parameters: source.config.n_parameters(),
+        fits: plan.check(),
+        plan,
+        has_tokenizer: source.text.is_some(),
+        warnings: source.warnings(),
+        report: source.report,
+        config: source.config,
+        device_reason: device.reason,
+        device: device.info,
+    })
+}
+
+impl Engine {
+    /// Loads a Hugging Face model folder.
+    ///
+    /// # Errors
+    /// - [`EngineError::Weights`] for a folder, a file or a tensor that is missing, broken or not the model's;
+    /// - [`EngineError::Config`] for a configuration that is not supported;
+    /// - [`EngineError::Text`] for a broken tokenizer or chat template; [`EngineError::Json`] and [`EngineError::File`] for other files;
+    /// - those of [`resolve_device`] and [`MemoryPlan::check`].
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn open(folder: impl AsRef<Path>, options: EngineOptions) -> Result<Engine, EngineError> {
+        Self::open_with_progress(folder, options, &mut |_| ()).await
+    }
+
+    /// Loads a Hugging Face model folder and reports after every tensor.
+    ///
+    /// # Errors
+    /// Those of [`Engine::open`].
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn open_with_progress(
+        folder: impl AsRef<Path>,
+        options: EngineOptions,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Engine, EngineError> {
+        load(Source::open(folder.as_ref())?, options, progress).await
+    }
+
+    /// Loads a model from memory.
+    ///
+    /// # Errors
+    /// Those of [`Engine::open`].
+    pub async fn from_parts(parts: ModelParts<'_>, options: EngineOptions) -> Result<Engine, EngineError> {
+        load(Source::from_parts(parts)?, options, &mut |_| ()).await
+    }
+}
+
+/// A checked model before it is loaded.
+struct Source {
+    checkpoint: Checkpoint,
+    config: Config,
+    report: Report,
+    text: Option<Text>,
+    generation: GenerationConfig,
+}
+
+impl Source {
+    #[cfg(not(target_family = "wasm"))]
+    fn open(folder: &Path) -> Result<Self, EngineError> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let config = Config::from_json(checkpoint.config_json())?;
+        let tokenizer_file = folder.join("tokenizer.json");
+        let text = if tokenizer_file.is_file() {
+            let format = PromptFormat::from_folder_files(config.model_type.name(), folder)?;
+            Some(Text { tokenizer: Tokenizer::from_file(&tokenizer_file)?, format })
+        } else {
+            None
+        };
+        let generation = read_optional(&folder.join("generation_config.json"))?;
+        Self::new(checkpoint, config, text, generation.as_deref())
+    }
+
+    fn from_parts(parts: ModelParts<'_>) -> Result<Self, EngineError> {
+        let checkpoint = Checkpoint::from_parts(parts.config_json, parts.weights)?;
+        let config = Config::from_json(checkpoint.config_json())?;
+        let text = match parts.tokenizer_json {
+            Some(bytes) => {
+                let (tokenizer_config, template) = (parts.tokenizer_config_json, parts.chat_template_jinja);
+                let format = PromptFormat::choose(config.model_type.name(), tokenizer_config, template)?;
+                Some(Text { tokenizer: Tokenizer::from_bytes(bytes)?, format })
+            }
+            None => None,
+        };
+        Self::new(checkpoint, config, text, parts.generation_config_json)
+    }
+
+    fn new(
+        checkpoint: Checkpoint,
+        config: Config,
+        text: Option<Text>,
+        generation_config: Option<&str>,
+    ) -> Result<Self, EngineError> {
+        let wanted: Vec<(String, Vec<usize>)> = config.tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
+        let report = checkpoint.check(&wanted)?;
+        let generation = match generation_config {
+            Some(text) => {
+                let json: Value = serde_json::from_str(text)
+                    .map_err(|source| EngineError::Json { file: "generation_config.json".into(), source })?;
+                GenerationConfig::from_json(&json, config.vocab_size)
+            }
+            None => GenerationConfig::default(),
+        };
+        Ok(Self { checkpoint, config, report, text, generation })
+    }
+
+    /// What is odd so far, in sentences for the user.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.checkpoint.warnings().iter().map(ToString::to_string).collect();
+        warnings.extend(self.generation.warnings.iter().cloned());
+        let id_bound = self.text.as_ref().map_or(0, |text| text.tokenizer.id_bound());
+        if id_bound as usize > self.config.vocab_size {
+            let vocab_size = self.config.vocab_size;
+            warnings.push(format!(
+                "tokenizer.json has token ids up to {}, the model knows {vocab_size} tokens; the others cannot be used",
+                id_bound - 1
+            ));
+        }
+        warnings
+    }
+
+    /// Rows of the model's head that no token stands for.
+    fn unused_tokens(&self) -> Vec<u32> {
+        let Some(text) = &self.text else { return Vec::new() };
+        let n_rows = u32::try_from(self.config.vocab_size).unwrap_or(u32::MAX);
+        (0..n_rows).filter(|&token_id| text.tokenizer.id_to_token(token_id).is_none()).collect()
+    }
+}
+
+async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<Engine, EngineError> {
+    let device: ResolvedDevice = resolve_device(&options.device).await?;
+    let plan = MemoryPlan::new(&source.config, &device.info, options.max_context, options.prefill_chunk);
+    plan.check()?;
+    let mut tensors = Tensors {
+        checkpoint: &source.checkpoint,
+        progress,
+        state: LoadProgress { loaded_bytes: 0, total_bytes: plan.weight_bytes },
+    };
+    let model = Model::load(&source.config, &mut tensors, device.burn_device())?;
+    let known = |&token_id: &u32| (token_id as usize) < source.config.vocab_size;
+    let end_tokens: BTreeSet<u32> = source.config.eos_token_id.iter().copied().filter(known).collect();
+    Ok(Engine::new(Inner {
+        model,
+        device,
+        plan,
+        options: options.model,
+        end_tokens: end_tokens.union(&source.generation.end_tokens).copied().collect(),
+        unused_tokens: source.unused_tokens(),
+        sampling: source.generation.sampling.clone(),
+        warnings: source.warnings(),
+        text: source.text,
+    }))
+}
+
+/// The tensors of a checkpoint in f32, counted as they go to the device.
+struct Tensors<'a> {
+    checkpoint: &'a Checkpoint,
+    progress: &'a mut dyn FnMut(LoadProgress),
+    state: LoadProgress,
+}
+
+impl TensorSource for Tensors<'_> {
+    type Error = WeightsError;
+
+    fn tensor(&mut self, spec: &TensorSpec) -> Result<TensorData, WeightsError> {
+        let values = self.checkpoint.read_f32(&spec.name, &spec.shape)?;
+        self.state.loaded_bytes += (values.len() * size_of::<f32>()) as u64;
+        (self.progress)(self.state);
+        Ok(TensorData::new(values, spec.shape.clone()))
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn read_optional(path: &Path) -> Result<Option<String>, EngineError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(EngineError::File { doing: "read", source, path: path.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! One conversation with the model.
+//!
+//! A session's truth is its token list. The cache holds the rows of a prefix of that list and can be rebuilt from it at any time;
+//! [`Session::generate`] keeps the longest prefix that the new prompt shares with it and computes the rest.
+
+mod generation;
+mod output;
+
+pub use generation::Generation;
+
+use crate::sampler::{Sampler, SamplingParams};
+use crate::{Engine, EngineError};
+use sferic_model::Cache;
+
+/// One conversation: a list of tokens and the cache of its prefix.
+///
+/// Sessions of one engine are independent: they can be stepped in any order and do not see one another.
+///
+/// ```no_run
+/// use sferic_engine::{Engine, EngineOptions, Event, SamplingParams};
+///
+/// # async fn example() -> Result<(), sferic_engine::EngineError> {
+/// let engine = Engine::open("path/to/model", EngineOptions::default()).await?;
+/// let mut session = engine.session();
+/// let params = SamplingParams { max_tokens: Some(100), ..engine.default_sampling() };
+/// let mut generation = session.generate_text("The pulse of a lightning stroke", params)?;
+/// while let Some(event) = generation.next().await {
+///     match event? {
+///         Event::Text(text) => print!("{text}"),
+///         Event::Stop(stop) => eprintln!("{}: {:?} tokens/s", stop.reason.name(), stop.stats.decode_tokens_per_sec()),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Session {
+    engine: Engine,
+    /// Rows of `tokens[..cache.len()]`.
+    cache: Cache,
+    tokens: Vec<u32>,
+}
+
+impl Session {
+    pub(crate) fn new(engine: Engine) -> Self {
+        let cache = engine.model().new_cache(engine.plan().context);
+        Self { engine, cache, tokens: Vec::new() }
+    }
+
+    /// Returns the engine that the session runs on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the tokens of the conversation: the last prompt and what was drawn after it.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Returns how many tokens, from the first one, are in the cache.
+    pub fn n_cached(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Forgets the conversation.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.cache.truncate(0);
+    }
+
+    /// Starts a reply to `prompt_ids`, which is the whole conversation so far. Nothing is computed before the first
+    /// [`next`](Generation::next).
+    ///
+    /// The prefix that `prompt_ids` shares with the cached tokens is not computed again; its last token always is, because the
+    /// first draw needs its logits.
+    ///
+    /// # Errors
+    /// The session is unchanged by all of them.
+    /// - [`EngineError::EmptyPrompt`] for a prompt of no tokens.
+    /// - [`EngineError::TokenBeyondVocabulary`] for a token that the model does not know.
+    /// - [`EngineError::PromptTooLong`] for a prompt longer than the context.
+    /// - [`EngineError::InvalidSampling`] for a parameter out of range.
+    /// - [`EngineError::NoTokenizer`] for stop strings without a tokenizer.
+    pub fn generate(&mut self, prompt_ids: &[u32], params: SamplingParams) -> Result<Generation<'_>, EngineError> {
+        let config = self.engine.config();
+        check_prompt(prompt_ids, config.vocab_size, self.engine.plan().context, config.max_position_embeddings)?;
+        let seed = params.seed.unwrap_or_else(crate::clock::seed);
+        let sampler = Sampler::new(params.clone(), config.vocab_size, prompt_ids, seed)?.without(self.engine.unused_tokens());
+        let output = output::Output::new(&self.engine, &params)?;
+        let n_shared = self.tokens[..self.cache.len()].iter().zip(prompt_ids).take_while(|(cached, new)| cached == new).count();
+        let n_reused = n_shared.min(prompt_ids.len() - 1);
+        self.cache.truncate(n_reused);
+        self.tokens.clear();
+        self.tokens.extend_from_slice(prompt_ids);
+        Ok(Generation::new(self, sampler, output, params, n_reused))
+    }
+
+    /// Starts a reply to `prompt`, which is the whole conversation so far; special tokens in it are read as such.
+    ///
+    /// # Errors
+    /// Those of [`generate`](Self::generate), and [`EngineError::NoTokenizer`] or [`EngineError::Text`] when the text cannot be turned
+    /// into tokens.
+    pub fn generate_text(&mut self, prompt: &str, params: SamplingParams) -> Result<Generation<'_>, EngineError> {
+        let prompt_ids = self.engine.encode(prompt)?;
+        self.generate(&prompt_ids, params)
+    }
+
+    /// Drops the cache after a failure of the device: its rows may be lost or half written. The tokens stay.
+    fn forget_cache(&mut self) {
+        self.cache = self.engine.model().new_cache(self.engine.plan().context);
+    }
+}
+
+pub(crate) fn check_prompt(
+    prompt_ids: &[u32],
+    vocab_size: usize,
+    context: usize,
+    model_context: usize,
+) -> Result<(), EngineError> {
+    if prompt_ids.is_empty() {
+        return Err(EngineError::EmptyPrompt);
+    }
+    if let Some(position) = prompt_ids.iter().position(|&token_id| token_id as usize >= vocab_size) {
+        return Err(EngineError::TokenBeyondVocabulary { token_id: prompt_ids[position], position, vocab_size });
+    }
+    if prompt_ids.len() > context {
+        return Err(EngineError::PromptTooLong { n_tokens: prompt_ids.len(), context, model_context });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

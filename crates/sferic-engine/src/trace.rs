@@ -1,0 +1,257 @@
+//! Every intermediate value that can be compared with a reference.
+
+use crate::read_back::{read_f32, read_i32};
+use crate::sampler::greedy;
+use crate::session::check_prompt;
+use crate::{Engine, EngineError};
+use burn::tensor::{Int, Tensor};
+use sferic_model::{AttentionMode, Cache, Options, Probe};
+#[cfg(not(target_family = "wasm"))]
+use sferic_weights::{Dtype, SafeFile, TensorMeta, bytes_from_f32, bytes_from_i32, bytes_from_i64};
+use std::collections::BTreeMap;
+#[cfg(not(target_family = "wasm"))]
+use std::{borrow::Cow, path::Path};
+
+/// What to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceRequest {
+    /// The prompt.
+    pub ids: Vec<u32>,
+    /// Tokens per prefill chunk, at least 1; `None` takes the engine's.
+    pub chunk: Option<usize>,
+    /// Prefills this many tokens and feeds the rest one at a time, 1 to the length of the prompt; `None` prefills all.
+    pub decode_from: Option<usize>,
+    /// Attends to every token instead of the selected ones.
+    pub dense: bool,
+    /// Number of tokens to continue with, the most likely one at every step.
+    pub generate: usize,
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl TraceRequest {
+    /// Reads the prompt from the tensor `input_ids` (`[T]`, I64 or I32) of a safetensors file; everything else is the default.
+    ///
+    /// # Errors
+    /// [`EngineError::Weights`] when the file cannot be read or lacks the tensor, [`EngineError::Reference`] when it holds no token ids.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, EngineError> {
+        let ids = crate::verify::read_ids(&SafeFile::open(path)?, "input_ids")?;
+        Ok(Self { ids, ..Self::default() })
+    }
+}
+
+/// A table of numbers in row-major order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matrix<T> {
+    /// Rows.
+    pub n_rows: usize,
+    /// Columns.
+    pub n_cols: usize,
+    /// `n_rows * n_cols` values.
+    pub values: Vec<T>,
+}
+
+impl<T> Matrix<T> {
+    /// Returns a row, or nothing when `row_idx` is beyond the last.
+    pub fn row(&self, row_idx: usize) -> &[T] {
+        self.values.get(row_idx * self.n_cols..(row_idx + 1) * self.n_cols).unwrap_or_default()
+    }
+
+    /// Returns the rows in order.
+    pub fn rows(&self) -> impl Iterator<Item = &[T]> {
+        (0..self.n_rows).map(|row_idx| self.row(row_idx))
+    }
+}
+
+/// The values of one run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// Logits at every position of the prompt, `[T, V]`.
+    pub logits: Matrix<f32>,
+    /// Output of each layer, `[T, D]`.
+    pub hidden: Vec<Matrix<f32>>,
+    /// For each layer with a selection the selected positions, `[T, K]`: descending, −1 in the unfilled slots at the end of a row.
+    pub topk: BTreeMap<usize, Matrix<i32>>,
+    /// The greedy continuation.
+    pub next_ids: Vec<u32>,
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl Trace {
+    /// Writes a safetensors file: `logits` `[T, V]` and `hidden.{layer}` `[T, D]` in F32, `topk.{layer}` `[T, K]` in I32 and, where there is a
+    /// continuation, `next_ids` `[N]` in I64.
+    ///
+    /// # Errors
+    /// [`EngineError::Weights`] when the file cannot be written; an older file is untouched then.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), EngineError> {
+        let float = |name: String, matrix: &Matrix<f32>| {
+            let bytes = bytes_from_f32(&matrix.values, Dtype::F32).unwrap_or_default();
+            (TensorMeta::new(name, Dtype::F32, [matrix.n_rows, matrix.n_cols]), Cow::<[u8]>::Owned(bytes))
+        };
+        let mut tensors = vec![float("logits".into(), &self.logits)];
+        for (layer_idx, hidden) in self.hidden.iter().enumerate() {
+            tensors.push(float(format!("hidden.{layer_idx}"), hidden));
+        }
+        for (layer_idx, topk) in &self.topk {
+            let meta = TensorMeta::new(format!("topk.{layer_idx}"), Dtype::I32, [topk.n_rows, topk.n_cols]);
+            tensors.push((meta, bytes_from_i32(&topk.values).into()));
+        }
+        if !self.next_ids.is_empty() {
+            let ids: Vec<i64> = self.next_ids.iter().map(|&token_id| i64::from(token_id)).collect();
+            tensors.push((TensorMeta::new("next_ids", Dtype::I64, [ids.len()]), bytes_from_i64(&ids).into()));
+        }
+        Ok(sferic_weights::write_safetensors(path, tensors, &BTreeMap::new())?)
+    }
+}
+
+impl Engine {
+    /// Runs the prompt of `request` in a cache of its own and reads every intermediate value.
+    ///
+    /// # Errors
+    /// - those of [`Session::generate`](crate::Session::generate) for the prompt, with the continuation counted in its length;
+    /// - [`EngineError::InvalidTrace`] for impossible settings;
+    /// - [`EngineError::Device`] and [`EngineError::BadLogits`] when the device or the model fails.
+    pub async fn trace(&self, request: &TraceRequest) -> Result<Trace, EngineError> {
+        let n_tokens = request.ids.len();
+        let config = self.config();
+        let (context, model_context) = (self.plan().context, config.max_position_embeddings);
+        check_prompt(&request.ids, config.vocab_size, context, model_context)?;
+        let n_computed = n_tokens + request.generate.saturating_sub(1);
+        if n_computed > context {
+            return Err(EngineError::PromptTooLong { n_tokens: n_computed, context, model_context });
+        }
+        let chunk = request.chunk.unwrap_or(self.plan().prefill_chunk);
+        if chunk == 0 {
+            return Err(EngineError::InvalidTrace { field: "chunk", allowed: "1 or more".into(), found: "0".into() });
+        }
+        let n_prefill = request.decode_from.unwrap_or(n_tokens);
+        if n_prefill == 0 || n_prefill > n_tokens {
+            let allowed = format!("1 to {n_tokens}, the length of the prompt");
+            return Err(EngineError::InvalidTrace { field: "decode_from", allowed, found: n_prefill.to_string() });
+        }
+        let mut options = *self.model_options();
+        if request.dense {
+            options.attention = AttentionMode::Dense;
+        }
+        let mut run = Run::new(self, options, n_tokens + request.generate);
+        for ids in request.ids[..n_prefill].chunks(chunk) {
+            run.step(ids, Step::Prefill).await?;
+        }
+        for ids in request.ids[n_prefill..].chunks(1) {
+            run.step(ids, Step::Decode).await?;
+        }
+        run.finish(request.generate).await
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Prefill,
+    Decode,
+}
+
+/// A run in progress: its cache and the values read so far.
+struct Run<'e> {
+    engine: &'e Engine,
+    options: Options,
+    cache: Cache,
+    trace: Trace,
+    /// Rows of `trace.topk` as they were read; padded to one width at the end.
+    selected: BTreeMap<usize, Vec<Vec<i32>>>,
+}
+
+impl<'e> Run<'e> {
+    fn new(engine: &'e Engine, options: Options, capacity: usize) -> Self {
+        let config = engine.config();
+        let trace = Trace {
+            logits: Matrix { n_cols: config.vocab_size, ..Matrix::default() },
+            hidden: vec![Matrix { n_cols: config.hidden_size, ..Matrix::default() }; config.num_hidden_layers],
+            ..Trace::default()
+        };
+        Self { engine, options, cache: engine.model().new_cache(capacity), trace, selected: BTreeMap::new() }
+    }
+
+    /// Computes `ids`, one token for [`Step::Decode`], and reads what the probe saw.
+    async fn step(&mut self, ids: &[u32], step: Step) -> Result<(), EngineError> {
+        const DOING: &str = "reading a trace";
+        let mut probe = Recorder::default();
+        let model = self.engine.model();
+        let hidden = match (step, ids) {
+            (Step::Decode, [token_id]) => model.decode(*token_id, &mut self.cache, &self.options, &mut probe),
+            _ => model.prefill(ids, &mut self.cache, &self.options, &mut probe),
+        };
+        let logits = read_f32(model.logits(hidden), DOING).await?;
+        self.trace.logits.n_rows += ids.len();
+        self.trace.logits.values.extend(logits);
+        for (layer_idx, hidden) in probe.hidden {
+            let values = read_f32(hidden, DOING).await?;
+            if let Some(matrix) = self.trace.hidden.get_mut(layer_idx) {
+                matrix.n_rows += ids.len();
+                matrix.values.extend(values);
+            }
+        }
+        for (layer_idx, indices) in probe.selection {
+            let width = indices.dims()[2];
+            let values = read_i32(indices, DOING).await?;
+            let rows = self.selected.entry(layer_idx).or_default();
+            rows.extend(values.chunks(width.max(1)).map(descending));
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self, n_generate: usize) -> Result<Trace, EngineError> {
+        let n_rows = self.trace.logits.n_rows;
+        for (layer_idx, rows) in std::mem::take(&mut self.selected) {
+            self.trace.topk.insert(layer_idx, padded(&rows));
+        }
+        let mut next_ids = Vec::with_capacity(n_generate);
+        if n_generate > 0 {
+            next_ids.push(greedy(self.trace.logits.row(n_rows - 1))?);
+        }
+        while next_ids.len() < n_generate {
+            let Some(&last) = next_ids.last() else { break };
+            let hidden = self.engine.model().decode(last, &mut self.cache, &self.options, &mut sferic_model::NoProbe);
+            let logits = read_f32(self.engine.model().logits(hidden), "computing a token").await?;
+            next_ids.push(greedy(&logits)?);
+        }
+        self.trace.next_ids = next_ids;
+        Ok(self.trace)
+    }
+}
+
+/// Keeps handles of what the model shows; nothing is read before the chunk is submitted.
+#[derive(Default)]
+struct Recorder {
+    hidden: Vec<(usize, Tensor<3>)>,
+    selection: Vec<(usize, Tensor<3, Int>)>,
+}
+
+impl Probe for Recorder {
+    fn hidden(&mut self, layer_idx: usize, hidden: &Tensor<3>) {
+        self.hidden.push((layer_idx, hidden.clone()));
+    }
+
+    fn selection(&mut self, layer_idx: usize, indices: &Tensor<3, Int>) {
+        self.selection.push((layer_idx, indices.clone()));
+    }
+}
+
+/// The selected positions of one row, descending, without the unfilled slots.
+fn descending(row: &[i32]) -> Vec<i32> {
+    let mut row: Vec<i32> = row.iter().copied().filter(|&position| position >= 0).collect();
+    row.sort_unstable_by(|a, b| b.cmp(a));
+    row
+}
+
+/// One width for all rows: the longest.
+fn padded(rows: &[Vec<i32>]) -> Matrix<i32> {
+    let n_cols = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut values = Vec::with_capacity(rows.len() * n_cols);
+    for row in rows {
+        values.extend_from_slice(row);
+        values.extend(std::iter::repeat_n(-1, n_cols - row.len()));
+    }
+    Matrix { n_rows: rows.len(), n_cols, values }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The training loss and its gradients, with the logits of only a few rows in memory at a time.
+
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Int, Tensor, activation};
+use sferic_model::{Model, TrainForward};
+
+/// Returns the summed cross-entropy `−Σ_r log softmax(logits_r)[target_r]`, in nats, shape `[1]`.
+///
+/// The largest logit of each row is subtracted first, so no finite logit overflows.
+///
+/// # Shapes
+/// - logits: `[R, V]` f32
+/// - targets: `[R]` token ids below `V`
+pub fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let n_rows = logits.dims()[0];
+    activation::log_softmax(logits, 1).gather(1, targets.reshape([n_rows, 1])).sum().neg()
+}
+
+/// How the parts of the loss are weighted and computed.
+#[derive(Debug, Clone, Copy)]
+pub struct LossOptions {
+    /// Factor on the mean cross-entropy and on the divergence: one over the micro-batches per step.
+    pub scale: f64,
+    /// Weight of the indexer's divergence.
+    pub indexer_kl_weight: f64,
+    /// Rows of logits held at once.
+    pub chunk_rows: usize,
+}
+
+/// The loss of one micro-batch, off the autodiff graph.
+#[derive(Debug, Clone)]
+pub struct LossParts {
+    /// Mean cross-entropy over the tokens, in nats, times `scale`; `[1]`.
+    pub cross_entropy: Tensor<1>,
+    /// The indexer's divergence times `scale`, without its weight; `[1]`.
+    pub indexer_kl: Option<Tensor<1>>,
+}
+
+/// Adds the gradients of `scale · (mean CE + weight · KL)` to `gradients` and returns the loss.
+///
+/// The head is run and differentiated chunk by chunk on detached hidden states; their gradients then enter the rest of the model
+/// as one product. This gives the same gradients as the whole expression, and holds the logits of one chunk instead of all.
+///
+/// # Shapes
+/// - forward.hidden: `[B, T, D]`, on the graph
+/// - targets: `[B·T]`
+pub fn accumulate_gradients(
+    model: &Model,
+    forward: TrainForward,
+    targets: &Tensor<1, Int>,
+    options: &LossOptions,
+    gradients: &mut GradientsAccumulator<Model>,
+) -> LossParts {
+    let [n_batch, n_tokens, width] = forward.hidden.dims();
+    let n_rows = n_batch * n_tokens;
+    let scale = options.scale / n_rows as f64;
+    let rows = forward.hidden.clone().inner().reshape([n_rows, width]);
+    let mut total: Option<Tensor<1>> = None;
+    let mut upstream = Vec::new();
+    for from in (0..n_rows).step_by(options.chunk_rows) {
+        let to = (from + options.chunk_rows).min(n_rows);
+        let leaf = Tensor::from_inner(rows.clone().narrow(0, from, to - from)).require_grad();
+        let logits = model.logits(leaf.clone().reshape([1, to - from, width]));
+        let vocab_size = logits.dims()[2];
+        let targets = targets.clone().narrow(0, from, to - from);
+        let loss = cross_entropy_sum(logits.reshape([to - from, vocab_size]), targets).mul_scalar(scale);
+        let mut grads = loss.backward();
+        // A leaf that took part always has a gradient; zeros would only mean that the head ignores its input.
+        upstream.push(leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.clone().inner().zeros_like()));
+        gradients.accumulate(model, GradientsParams::from_module(&mut grads, model));
+        let loss = loss.inner();
+        total = Some(match total {
+            Some(total) => total.add(loss),
+            None => loss,
+        });
+    }
+    let upstream = Tensor::cat(upstream, 0).reshape([n_batch, n_tokens, width]);
+    let mut objective = forward.hidden.mul(Tensor::from_inner(upstream)).sum();
+    let indexer_kl = forward.indexer_kl.map(|kl| kl.mul_scalar(options.scale));
+    if let Some(kl) = &indexer_kl {
+        objective = objective.add(kl.clone().mul_scalar(options.indexer_kl_weight));
+    }
+    let mut grads = objective.backward();
+    gradients.accumulate(model, GradientsParams::from_module(&mut grads, model));
+    let cross_entropy = total.unwrap_or_else(|| Tensor::zeros([1], &rows.device()));
+    LossParts { cross_entropy, indexer_kl: indexer_kl.map(Tensor::inner) }
+}
+
+#[cfg(test)]
+#[path = "loss_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used)]
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, TensorData};
+use sferic_model::{Config, IndexerTraining};
+
+use super::*;
+use crate::init::RandomWeights;
+use crate::test_model::toy_config;
+
+fn logits(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn targets(values: &[i32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
+
+/// The same sum in f64, from the definition.
+fn reference(logits: &[f64], n_classes: usize, targets: &[i32]) -> f64 {
+    let row_loss = |(row, target): (&[f64], &i32)| row.iter().map(|value| value.exp()).sum::<f64>().ln() - row[*target as usize];
+    logits.chunks(n_classes).zip(targets).map(row_loss).sum()
+}
+
+#[test]
+fn uniform_logits_cost_the_logarithm_of_the_vocabulary() {
+    let device = Device::flex();
+    let loss = cross_entropy_sum(logits(&[0.5; 8], [2, 4], &device), targets(&[0, 3], &device));
+    let loss = loss.into_scalar::<f32>();
+    assert!((loss - 2.0 * 4f32.ln()).abs() < 1e-6, "{loss}");
+}
+
+#[test]
+fn huge_logits_stay_finite() {
+    let device = Device::flex();
+    let loss = cross_entropy_sum(logits(&[3e4, -3e4, 1e4], [1, 3], &device), targets(&[2], &device));
+    assert_eq!(loss.into_scalar::<f32>(), 2e4);
+}
+
+#[test]
+fn the_gradient_matches_finite_differences() {
+    let device = Device::flex().autodiff();
+    let values = [0.3f32, -1.2, 2.0, 0.1, 0.0, 0.7, 0.7, -0.4, 1.5, -2.0, 0.2, 0.9];
+    let wanted = [2, 0, 3];
+    let leaf = logits(&values, [3, 4], &device).require_grad();
+    let grads = cross_entropy_sum(leaf.clone(), targets(&wanted, &device)).backward();
+    let grad = leaf.grad(&grads).unwrap().try_into_vec_as::<f32>().unwrap();
+    let values: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
+    let h = 1e-5;
+    for (value_idx, &found) in grad.iter().enumerate() {
+        let at = |delta: f64| {
+            let mut moved = values.clone();
+            moved[value_idx] += delta;
+            reference(&moved, 4, &wanted)
+        };
+        let expected = (at(h) - at(-h)) / (2.0 * h);
+        // The derivative lies in [-1, 1] and is a difference of f32 numbers of that size: a few roundings.
+        assert!((f64::from(found) - expected).abs() < 8.0 * f64::from(f32::EPSILON), "{value_idx}: {found}, {expected}");
+    }
+}
+
+/// Collects `(largest magnitude, values)` of every gradient, in the order of the modules.
+struct Collect {
+    gradients: GradientsParams,
+    found: Vec<Option<Vec<f32>>>,
+}
+
+impl ModuleVisitor for Collect {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let grad = self.gradients.remove::<D>(param.id);
+        self.found.push(grad.map(|grad| grad.try_into_vec_as::<f32>().unwrap()));
+    }
+}
+
+fn collect(model: &Model, gradients: GradientsParams) -> Vec<Option<Vec<f32>>> {
+    let mut collect = Collect { gradients, found: Vec::new() };
+    model.visit(&mut collect);
+    collect.found
+}
+
+#[test]
+fn chunked_gradients_equal_those_of_the_whole_expression() {
+    let device = Device::flex().autodiff();
+    let config = Config::from_json(&toy_config(40)).unwrap();
+    let model = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &device).unwrap();
+    let (n_batch, n_tokens) = (2, 8);
+    let ids: Vec<i32> = (0..n_batch * n_tokens).map(|n| (n * 7 % 40) as i32).collect();
+    let wanted = targets(&ids.iter().map(|id| (id * 3 + 1) % 40).collect::<Vec<_>>(), &device);
+    let forward = || {
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [n_batch, n_tokens]), &device);
+        model.forward_train(ids, IndexerTraining::DenseWarmup)
+    };
+    let whole = {
+        let TrainForward { hidden, indexer_kl } = forward();
+        let logits = model.logits(hidden).reshape([n_batch * n_tokens, 40]);
+        let loss = cross_entropy_sum(logits, wanted.clone()).div_scalar((n_batch * n_tokens) as f64);
+        let grads = loss.add(indexer_kl.unwrap().mul_scalar(0.5)).backward();
+        collect(&model, GradientsParams::from_grads(grads, &model))
+    };
+    for chunk_rows in [3, 1000] {
+        let mut gradients = GradientsAccumulator::new();
+        let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows };
+        accumulate_gradients(&model, forward(), &wanted, &options, &mut gradients);
+        let chunked = collect(&model, gradients.grads());
+        assert_eq!(chunked.len(), whole.len());
+        for (tensor_idx, (chunked, whole)) in chunked.iter().zip(&whole).enumerate() {
+            let (chunked, whole) = (chunked.as_ref().unwrap(), whole.as_ref().unwrap());
+            let largest = whole.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+            assert!(largest > 0.0, "tensor {tensor_idx} has no gradient");
+            // Two orders of a sum of n terms differ by at most n roundings of its largest partial sum; n = rows · width.
+            let bound = (n_batch * n_tokens * config.hidden_size) as f32 * f32::EPSILON * largest;
+            for (a, b) in chunked.iter().zip(whole) {
+                assert!((a - b).abs() <= bound, "tensor {tensor_idx}, chunks of {chunk_rows}: {a}, {b}");
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! AdamW on the model as two long vectors: matrices, which decay, and the rest, which does not.
+//!
+//! One vector takes a dozen launches where a tensor at a time would take a dozen for each of some hundred tensors, the global norm
+//! is one sum, and the state is two tensors per vector. The update itself is Burn's.
+
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
+use burn::tensor::{Tensor, TensorData};
+use sferic_model::Model;
+use sferic_weights::{Dtype, SafeFile, TensorMeta, bytes_from_f32, write_safetensors};
+
+use crate::TrainError;
+use crate::config::TrainConfig;
+
+/// Names of the vectors in a checkpoint.
+const GROUPS: [&str; 2] = ["decayed", "plain"];
+
+/// AdamW with decoupled weight decay on matrices and clipping by the global norm.
+///
+/// A parameter without a gradient counts as one with a zero gradient.
+///
+/// Source: Loshchilov and Hutter 2019, algorithm 2.
+#[derive(Clone)]
+pub struct Optimizer {
+    rules: [AdamW; 2],
+    states: [Option<AdamWState<1>>; 2],
+    max_grad_norm: f64,
+}
+
+impl std::fmt::Debug for Optimizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let steps = self.states.each_ref().map(|state| state.as_ref().map_or(0, |state| state.momentum.time));
+        f.debug_struct("Optimizer").field("steps", &steps).field("max_grad_norm", &self.max_grad_norm).finish()
+    }
+}
+
+impl Optimizer {
+    /// Returns an optimiser without history.
+    pub fn new(train: &TrainConfig) -> Self {
+        let rule = |weight_decay: f64| {
+            AdamWConfig::new()
+                .with_beta_1(train.betas[0] as f32)
+                .with_beta_2(train.betas[1] as f32)
+                .with_epsilon(train.eps as f32)
+                .with_weight_decay(weight_decay as f32)
+                .build()
+        };
+        Self { rules: [rule(train.weight_decay), rule(0.0)], states: [None, None], max_grad_norm: train.max_grad_norm }
+    }
+
+    /// Clips the gradients, updates the model and returns it with the gradient's norm before clipping, `[1]` on the device.
+    ///
+    /// The gradient is scaled by `min(1, max_grad_norm / norm)`; nothing is read from the device.
+    pub fn step(&mut self, model: Model, gradients: GradientsParams, lr: f64) -> (Model, Tensor<1>) {
+        let mut flat = Flatten { gradients, values: [Vec::new(), Vec::new()], grads: [Vec::new(), Vec::new()] };
+        model.visit(&mut flat);
+        let grads = flat.grads.map(cat);
+        let values = flat.values.map(cat);
+        let squares = grads.iter().flatten().map(|grad| grad.clone().square().sum());
+        let norm = squares.reduce(Tensor::add).unwrap_or_else(|| Tensor::zeros([1], &model.device().inner())).sqrt();
+        let scale = norm.clone().recip().mul_scalar(self.max_grad_norm).clamp_max(1.0);
+        let mut updated = [None, None];
+        for (group_idx, (value, grad)) in values.into_iter().zip(grads).enumerate() {
+            let (Some(value), Some(grad)) = (value, grad) else { continue };
+            let (rule, state) = (&self.rules[group_idx], self.states[group_idx].take());
+            let (value, state) = rule.step(lr, value, grad.mul(scale.clone()), state);
+            updated[group_idx] = Some(value);
+            self.states[group_idx] = state;
+        }
+        (model.map(&mut Replace { updated, offsets: [0, 0] }), norm)
+    }
+
+    /// Writes the moments to a safetensors file.
+    ///
+    /// # Errors
+    /// [`TrainError::Device`] when the moments cannot be read, [`TrainError::Weights`] when the file cannot be written.
+    pub fn save(&self, step: usize, path: &Path) -> Result<(), TrainError> {
+        let mut tensors = Vec::new();
+        let mut metadata = std::collections::BTreeMap::new();
+        for (group, state) in GROUPS.iter().zip(&self.states) {
+            let Some(AdamWState { momentum }) = state else { continue };
+            metadata.insert(format!("{group}.time"), momentum.time.to_string());
+            for (moment, tensor) in [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)] {
+                let values = tensor.clone().try_into_vec_as::<f32>().map_err(|error| TrainError::Device {
+                    step,
+                    action: "reading the optimiser's state",
+                    message: error.to_string(),
+                })?;
+                let meta = TensorMeta::new(format!("{group}.{moment}"), Dtype::F32, [values.len()]);
+                tensors.push((meta, bytes_from_f32(&values, Dtype::F32).unwrap_or_default().into()));
+            }
+        }
+        Ok(write_safetensors(path, tensors, &metadata)?)
+    }
+
+    /// Restores the moments from a file of [`Optimizer::save`] for a model of the same shape.
+    ///
+    /// # Errors
+    /// [`TrainError::Weights`] when the file is damaged, [`TrainError::Checkpoint`] when it belongs to another model.
+    pub fn load(&mut self, model: &Model, path: &Path) -> Result<(), TrainError> {
+        let file = SafeFile::open(path)?;
+        let mut sizes = Sizes([0, 0]);
+        model.visit(&mut sizes);
+        let device = model.device().inner();
+        for (group_idx, group) in GROUPS.iter().enumerate() {
+            let time_key = format!("{group}.time");
+            let Some(time) = file.metadata().get(&time_key) else { continue };
+            let wrong = |what: String, expected: String, found: String| TrainError::Checkpoint {
+                what,
+                expected,
+                found,
+                path: path.to_path_buf(),
+            };
+            let time = time.parse().map_err(|_| wrong(time_key, "a number of steps".to_owned(), time.clone()))?;
+            let read = |moment: &str| -> Result<Tensor<1>, TrainError> {
+                let name = format!("{group}.{moment}");
+                let values = file.f32(&name)?;
+                if values.len() != sizes.0[group_idx] {
+                    let found = format!("{} values", values.len());
+                    return Err(wrong(name, format!("{} values", sizes.0[group_idx]), found));
+                }
+                let shape = [values.len()];
+                Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+            };
+            let momentum =
+                AdaptiveMomentumState { time, moment_1: read("moment_1")?, moment_2: read("moment_2")?, max_moment_2: None };
+            self.states[group_idx] = Some(AdamWState { momentum });
+        }
+        Ok(())
+    }
+}
+
+/// Index of the vector that a tensor of `rank` dimensions belongs to.
+fn group_idx(rank: usize) -> usize {
+    usize::from(rank < 2)
+}
+
+fn cat(tensors: Vec<Tensor<1>>) -> Option<Tensor<1>> {
+    if tensors.is_empty() { None } else { Some(Tensor::cat(tensors, 0)) }
+}
+
+/// Collects parameters and gradients as vectors, in the order of the modules.
+struct Flatten {
+    gradients: GradientsParams,
+    values: [Vec<Tensor<1>>; 2],
+    grads: [Vec<Tensor<1>>; 2],
+}
+
+impl ModuleVisitor for Flatten {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().inner();
+        let n_values = value.dims().iter().product::<usize>();
+        let grad = self.gradients.remove::<D>(param.id).unwrap_or_else(|| value.zeros_like());
+        self.values[group_idx(D)].push(value.reshape([n_values]));
+        self.grads[group_idx(D)].push(grad.reshape([n_values]));
+    }
+}
+
+/// Puts updated vectors back into the parameters, in the same order.
+struct Replace {
+    updated: [Option<Tensor<1>>; 2],
+    offsets: [usize; 2],
+}
+
+impl ModuleMapper for Replace {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(flat) = self.updated[group_idx(D)].clone() else { return param };
+        let from = self.offsets[group_idx(D)];
+        param.map(|tensor| {
+            let to = from + tensor.dims().iter().product::<usize>();
+            self.offsets[group_idx(D)] = to;
+            let updated = flat.narrow(0, from, to - from).reshape(tensor.dims());
+            Tensor::from_inner(updated).set_require_grad(tensor.is_require_grad())
+        })
+    }
+}
+
+/// Counts the values of each vector.
+struct Sizes([usize; 2]);
+
+impl ModuleVisitor for Sizes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0[group_idx(D)] += param.val().dims().iter().product::<usize>();
+    }
+}
+
+#[cfg(test)]
+#[path = "optimizer_tests.rs"]
+mod tests;

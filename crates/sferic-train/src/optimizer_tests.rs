@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::Device;
+use sferic_model::Config;
+
+use super::*;
+use crate::init::RandomWeights;
+use crate::test_model::toy_config;
+
+fn train_config() -> TrainConfig {
+    let text = "steps = 10\nseq_len = 8\nbatch_size = 2\nlr = 0.1\nmin_lr = 0.0\nmax_grad_norm = 2.0\nweight_decay = 0.5";
+    toml::from_str(text).unwrap()
+}
+
+fn model() -> Model {
+    let config = Config::from_json(&toy_config(40)).unwrap();
+    Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &Device::flex().autodiff()).unwrap()
+}
+
+/// Gives every parameter a gradient made from its own values.
+struct Fake<F> {
+    gradients: GradientsParams,
+    gradient: F,
+}
+
+impl<F: Fn(f32) -> f32> ModuleVisitor for Fake<F> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().inner();
+        let data = value.clone().try_into_vec_as::<f32>().unwrap();
+        let data: Vec<f32> = data.into_iter().map(&self.gradient).collect();
+        let grad = Tensor::<D>::from_data(TensorData::new(data, value.dims()), &value.device());
+        self.gradients.register(param.id, grad);
+    }
+}
+
+fn gradients(model: &Model, gradient: impl Fn(f32) -> f32) -> GradientsParams {
+    let mut fake = Fake { gradients: GradientsParams::new(), gradient };
+    model.visit(&mut fake);
+    fake.gradients
+}
+
+fn values(model: &Model) -> Vec<(String, Vec<f32>)> {
+    model.named_tensors().into_iter().map(|(spec, data)| (spec.name, data.iter::<f32>().collect())).collect()
+}
+
+#[test]
+fn the_first_step_moves_by_the_rate_and_decays_matrices_alone() {
+    let before = model();
+    let mut optimizer = Optimizer::new(&train_config());
+    let n_values: usize = values(&before).iter().map(|(_, values)| values.len()).sum();
+    let (after, norm) = optimizer.step(before.clone(), gradients(&before, |_| 3.0), 0.1);
+    let norm = norm.into_scalar::<f32>();
+    let expected = 3.0 * (n_values as f32).sqrt();
+    assert!((norm / expected - 1.0).abs() < 1e-5, "{norm}, {expected}");
+    // Bias correction makes the first update g/|g| = 1 whatever the clipped size.
+    for ((name, before), (_, after)) in values(&before).iter().zip(values(&after)) {
+        let is_matrix = !name.contains("norm");
+        for (&b, a) in before.iter().zip(after) {
+            let expected = if is_matrix { b * (1.0 - 0.1 * 0.5) } else { b } - 0.1;
+            assert!((a - expected).abs() < 1e-5, "{name}: {a}, {expected}");
+        }
+    }
+}
+
+#[test]
+fn clipping_bounds_the_norm_and_leaves_small_gradients_alone() {
+    // The first moment after one step is (1 − β1) times the clipped gradient.
+    let moment_norm = |scale: f32| {
+        let model = model();
+        let mut optimizer = Optimizer::new(&train_config());
+        let grads = gradients(&model, |value| value * scale);
+        let (_, norm) = optimizer.step(model, grads, 0.0);
+        let squares = optimizer.states.iter().flatten().map(|state| state.momentum.moment_1.clone().square().sum());
+        let moment = squares.reduce(Tensor::add).unwrap().sqrt().into_scalar::<f32>() / 0.1;
+        (norm.into_scalar::<f32>(), moment)
+    };
+    let (norm, moment) = moment_norm(100.0);
+    assert!(norm > 2.0 && (moment / 2.0 - 1.0).abs() < 1e-4, "{norm}, {moment}");
+    let (norm, moment) = moment_norm(1e-3);
+    assert!(norm < 2.0 && (moment / norm - 1.0).abs() < 1e-4, "{norm}, {moment}");
+}
+
+#[test]
+fn a_restored_optimizer_continues_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("optimizer.safetensors");
+    let mut optimizer = Optimizer::new(&train_config());
+    let mut model = model();
+    for _ in 0..3 {
+        let grads = gradients(&model, |value| value * value - 0.01);
+        model = optimizer.step(model, grads, 0.01).0;
+    }
+    optimizer.save(3, &path).unwrap();
+    let mut restored = Optimizer::new(&train_config());
+    restored.load(&model, &path).unwrap();
+    let next = |optimizer: &mut Optimizer| {
+        let grads = gradients(&model, |value| -value);
+        values(&optimizer.step(model.clone(), grads, 0.01).0)
+    };
+    assert_eq!(next(&mut optimizer), next(&mut restored));
+    assert_ne!(next(&mut Optimizer::new(&train_config())), next(&mut restored));
+}
+
+#[test]
+fn the_state_of_another_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("optimizer.safetensors");
+    let mut optimizer = Optimizer::new(&train_config());
+    let model = model();
+    let grads = gradients(&model, |value| value);
+    optimizer.step(model, grads, 0.01);
+    optimizer.save(1, &path).unwrap();
+    let config = Config::from_json(&toy_config(48)).unwrap();
+    let other = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &Device::flex().autodiff()).unwrap();
+    let error = optimizer.load(&other, &path).unwrap_err().to_string();
+    assert!(error.contains("decayed.moment_1") && error.contains("optimizer.safetensors"), "{error}");
+}

@@ -1,0 +1,292 @@
+//! A model folder: its configuration and its tensors as `f32`.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+
+use crate::{
+    Dtype, Problem, Result, SafeFile, WeightsError, convert,
+    fit::Fitted,
+    fp8,
+    sanitize::{self, Names},
+};
+
+/// Stands for the folder of an embedded model in messages.
+const IN_MEMORY: &str = "(embedded model)";
+
+/// A Hugging Face model folder, or an embedded model, that is open for reading.
+///
+/// Opening reads the configuration and the headers; tensors are read one at a time, from a memory map, so that a load holds no more
+/// than the one tensor in host memory. A `Checkpoint` can be shared between threads.
+///
+/// Call [`Checkpoint::check`] before the first [`Checkpoint::read_f32`]: it finds everything that is wrong at once.
+pub struct Checkpoint {
+    pub(crate) path: PathBuf,
+    on_disk: bool,
+    config: Value,
+    pub(crate) files: Vec<SafeFile>,
+    /// Index into `files` of each tensor.
+    pub(crate) file_of: HashMap<String, usize>,
+    /// Rows and columns of an FP8 weight that share one scale.
+    pub(crate) block: [usize; 2],
+    loading: Mutex<Option<Loading>>,
+    warnings: Mutex<Vec<Warning>>,
+}
+
+/// How far a load has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Stored bytes that have been read.
+    pub done_bytes: u64,
+    /// Stored bytes that the load will read, as its caller announced.
+    pub total_bytes: u64,
+}
+
+/// Something about a checkpoint that does not stop a load but should be shown to the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A tensor holds values that are not numbers: the model will not write sense.
+    NonFinite {
+        /// The tensor.
+        tensor: String,
+        /// How many of its values are NaN or infinite.
+        n_values: usize,
+        /// Name of the file.
+        file: String,
+    },
+    /// Scales of an FP8 tensor are not powers of two, so its weights are not exact in BF16 (spec/dsa.md §1.3).
+    ScaleNotPowerOfTwo {
+        /// The scales.
+        tensor: String,
+        /// How many of them.
+        n_scales: usize,
+        /// Name of the file.
+        file: String,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::NonFinite { tensor, n_values, file } => {
+                write!(f, "tensor `{tensor}` holds {n_values} values that are NaN or infinite (in {file}); download it again")
+            }
+            Warning::ScaleNotPowerOfTwo { tensor, n_scales, file } => {
+                write!(f, "{n_scales} of the scales `{tensor}` are not positive powers of two (in {file})")
+            }
+        }
+    }
+}
+
+/// The listener of a load.
+struct Loading {
+    progress: Progress,
+    listener: Box<dyn FnMut(Progress) + Send>,
+}
+
+impl Checkpoint {
+    /// Opens a model folder: `config.json` and `model.safetensors`, or `model.safetensors.index.json` with its shards.
+    ///
+    /// # Errors
+    /// Every variant of [`WeightsError`] that concerns folders, indexes and headers.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn open(folder: impl AsRef<Path>) -> Result<Checkpoint> {
+        let folder = folder.as_ref();
+        let config = crate::folder::read_config(folder)?;
+        let files = crate::folder::open_files(folder)?;
+        Checkpoint::new(folder.to_owned(), true, config, files)
+    }
+
+    /// Opens a model from the text of its `config.json` and the bytes of its one safetensors file.
+    ///
+    /// # Errors
+    /// [`WeightsError::ConfigJson`], [`WeightsError::ConfigValue`] and every way in which a header can be wrong.
+    pub fn from_parts(config: &str, safetensors: impl Into<Cow<'static, [u8]>>) -> Result<Checkpoint> {
+        let path = PathBuf::from(IN_MEMORY);
+        let config =
+            serde_json::from_str(config).map_err(|reason| WeightsError::ConfigJson { reason, path: path.join("config.json") })?;
+        let file = SafeFile::from_bytes(path.join("model.safetensors"), safetensors)?;
+        Checkpoint::new(path, false, config, vec![file])
+    }
+
+    fn new(path: PathBuf, on_disk: bool, config: Value, files: Vec<SafeFile>) -> Result<Checkpoint> {
+        let block = weight_block(&config, &path)?;
+        let mut file_of: HashMap<String, usize> = HashMap::new();
+        for (file_idx, file) in files.iter().enumerate() {
+            for name in file.names() {
+                if let Some(first) = file_of.insert(name.to_owned(), file_idx).and_then(|idx| files.get(idx)) {
+                    let (first, second) = (first.file_name(), file.file_name());
+                    return Err(WeightsError::DuplicateTensor { tensor: name.into(), first, second, path });
+                }
+            }
+        }
+        let (loading, warnings) = (Mutex::new(None), Mutex::new(Vec::new()));
+        Ok(Checkpoint { path, on_disk, config, files, file_of, block, loading, warnings })
+    }
+
+    /// Returns the parsed `config.json`, an object.
+    #[must_use]
+    pub fn config_json(&self) -> &Value {
+        &self.config
+    }
+
+    /// Returns the folder, where `tokenizer.json` and other files lie; `None` for an embedded model.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.on_disk.then_some(self.path.as_path())
+    }
+
+    /// Iterates over the names of all stored tensors, in no particular order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.file_of.keys().map(String::as_str)
+    }
+
+    /// Reads a tensor as `f32`, row-major, from `BF16`, `F16`, `F32` or block-scaled `F8_E4M3`.
+    ///
+    /// `name` and `shape` are what the model wants; the checkpoint may omit the prefix `model.` and may store experts one by one
+    /// where the stacked tensor is asked for.
+    ///
+    /// # Errors
+    /// [`WeightsError::Unfit`] if the tensor or a part of it is missing or has another shape or type.
+    pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let parts = sanitize::parts(name, shape, self);
+        let (mut fitted, mut problems): (Vec<Fitted<'_>>, Vec<Problem>) = (Vec::new(), Vec::new());
+        for part in &parts {
+            match self.fit(part) {
+                Ok(part) => fitted.push(part),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(WeightsError::Unfit { problems, path: self.path.clone() });
+        }
+        // Each part has the shape of a stored tensor, so what is reserved is bounded by the size of the files.
+        let n_values = fitted.iter().map(Fitted::n_values).sum();
+        let mut values = Vec::with_capacity(n_values);
+        for part in &fitted {
+            self.append(part, &mut values);
+        }
+        Ok(values)
+    }
+
+    /// Sends the progress of all further reads to `listener`; `total_bytes` is [`crate::Report::load_bytes`] for a whole model.
+    ///
+    /// The listener must not call into the checkpoint's progress again.
+    pub fn on_progress(&self, total_bytes: u64, listener: impl FnMut(Progress) + Send + 'static) {
+        let progress = Progress { done_bytes: 0, total_bytes };
+        *lock(&self.loading) = Some(Loading { progress, listener: Box::new(listener) });
+    }
+
+    /// Drops the listener of [`Checkpoint::on_progress`].
+    pub fn end_progress(&self) {
+        *lock(&self.loading) = None;
+    }
+
+    /// Returns what the reads so far have found odd, each finding once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        lock(&self.warnings).clone()
+    }
+
+    /// Appends the values of one stored tensor.
+    fn append(&self, part: &Fitted<'_>, values: &mut Vec<f32>) {
+        let bytes = part.file.bytes_of(part.entry);
+        let mut n_odd = 0;
+        let mut piece_done = |piece: &[f32], n_bytes: usize| {
+            n_odd += piece.iter().filter(|value| !value.is_finite()).count();
+            self.advance(n_bytes);
+        };
+        if let (Some(scale), Some(matrix)) = (&part.scale, part.entry.shape.last_chunk::<2>()) {
+            let scales = self.read_scales(scale);
+            fp8::dequantize_blocks(bytes, &scales, *matrix, self.block, values, &mut piece_done);
+        } else {
+            convert::append_f32(bytes, part.entry.dtype, values, &mut piece_done);
+        }
+        part.file.release(part.entry);
+        if n_odd > 0 {
+            self.warn(Warning::NonFinite { tensor: part.name.to_owned(), n_values: n_odd, file: part.file.file_name() });
+        }
+    }
+
+    /// Reads the scales of an FP8 tensor.
+    fn read_scales(&self, scale: &Fitted<'_>) -> Vec<f32> {
+        let mut scales = Vec::with_capacity(scale.n_values());
+        convert::append_f32(scale.file.bytes_of(scale.entry), Dtype::F32, &mut scales, |_, n_bytes| self.advance(n_bytes));
+        let n_scales = scales.iter().filter(|value| !is_power_of_two(**value)).count();
+        if n_scales > 0 {
+            self.warn(Warning::ScaleNotPowerOfTwo { tensor: scale.name.to_owned(), n_scales, file: scale.file.file_name() });
+        }
+        scales
+    }
+
+    fn warn(&self, warning: Warning) {
+        let mut warnings = lock(&self.warnings);
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    fn advance(&self, n_bytes: usize) {
+        if let Some(loading) = lock(&self.loading).as_mut() {
+            loading.progress.done_bytes += n_bytes as u64;
+            (loading.listener)(loading.progress);
+        }
+    }
+}
+
+impl Names for Checkpoint {
+    fn contains(&self, name: &str) -> bool {
+        self.file_of.contains_key(name)
+    }
+
+    fn count(&self) -> usize {
+        self.file_of.len()
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("path", &self.path).field("n_tensors", &self.file_of.len()).finish_non_exhaustive()
+    }
+}
+
+/// Locks, also after a listener has panicked: what the locks guard is valid at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns whether a scale is a positive, normal power of two.
+fn is_power_of_two(scale: f32) -> bool {
+    scale.is_normal() && scale > 0.0 && scale.to_bits() & 0x7F_FFFF == 0
+}
+
+/// Returns `quantization_config.weight_block_size`, or DeepSeek's 128×128.
+fn weight_block(config: &Value, path: &Path) -> Result<[usize; 2]> {
+    let error = |key, expected, found: &Value| {
+        let mut found = found.to_string();
+        if found.len() > 80 {
+            found = format!("{}…", found.chars().take(80).collect::<String>());
+        }
+        WeightsError::ConfigValue { key, expected, found, path: path.join("config.json") }
+    };
+    if !config.is_object() {
+        return Err(error("the whole file", "an object", config));
+    }
+    let value = config.get("quantization_config").and_then(|quantization| quantization.get("weight_block_size"));
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return Ok([fp8::BLOCK; 2]);
+    };
+    let side = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+    match value.as_array().map(Vec::as_slice) {
+        Some([rows, cols]) => side(rows).zip(side(cols)).map(|(rows, cols)| [rows, cols]),
+        _ => None,
+    }
+    .ok_or_else(|| error("quantization_config.weight_block_size", "two positive integers", value))
+}

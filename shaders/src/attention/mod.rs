@@ -1,0 +1,3 @@
+//! Attention over latent rows.
+
+pub mod sparse_mla;

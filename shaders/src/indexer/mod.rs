@@ -1,0 +1,4 @@
+//! The lightning indexer.
+
+pub mod index_scores;
+pub mod top_k;

@@ -1,0 +1,39 @@
+//! Kernels of Sferic: host specs and f64 oracles, free of any GPU crate.
+//!
+//! An operation is a folder `src/<family>/<op>`. Its oracle is the formula of the doc comment in plain loops over f64 slices: no tiling, no
+//! reuse, nothing shared with the code that it judges. Its tests hold the numbers that the specification prints.
+//!
+//! Dimension letters are those of `sferic-ops`: `N` rows, `T` query tokens, `S` context tokens, `D` model width, `H` heads, `C` latent rank,
+//! `R` rotated width, `Hi`/`Di` indexer heads and width, `K` selected tokens, `E` experts, `I` expert width.
+#![deny(missing_docs)]
+
+pub mod attention;
+pub mod indexer;
+pub mod moe;
+pub mod norm;
+pub mod quant;
+pub mod rope;
+
+/// Every operation, in the order of its first use in one decode step.
+pub const OPERATIONS: &[&str] = &[
+    "norm/rms_norm",
+    "rope/rotate",
+    "norm/layer_norm",
+    "quant/hadamard",
+    "quant/e4m3",
+    "quant/act_quant",
+    "indexer/index_scores",
+    "indexer/top_k",
+    "attention/sparse_mla",
+    "moe/route",
+    "moe/experts",
+];
+
+/// Returns `Σ_i a_i · b_i`.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len(), "vectors of a dot product have one length");
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Mixture of experts.
+
+pub mod experts;
+pub mod route;

@@ -1,0 +1,4 @@
+//! Normalisation.
+
+pub mod layer_norm;
+pub mod rms_norm;

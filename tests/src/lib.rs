@@ -1,0 +1,2 @@
+//! Parity, end-to-end and fault tests.
+#![deny(missing_docs)]

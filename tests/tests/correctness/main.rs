@@ -1,0 +1,21 @@
+//! Agreement of the operations and the model with oracles, with printed numbers and with reference checkpoints.
+//!
+//! One program holds all of these suites, because linking Burn takes longer than running most of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
+
+/// The printed layer of spec §11.2 composed from oracles, with a switch for each known bug.
+mod composed;
+/// The printed layer through the model: intermediates, scores, selections, outputs, KL and its gradients.
+mod float64_layer;
+/// Each known bug turns some check red.
+mod mutations;
+/// Every operation against its f64 oracle on every device.
+mod ops_oracle;
+/// The reference checkpoints on every device, fed in every way.
+mod parity;
+/// Laws that hold for any weights.
+mod properties;
+/// Selection on the host and on devices: named edges and random rows.
+mod selection;
+/// Sizes, weights and printed numbers of spec §11.2.
+mod tiny;
