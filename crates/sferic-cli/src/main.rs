@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             return if is_help { ExitStatus::Done } else { ExitStatus::Usage }.into();
         }
     };
+    disable_device_select_layer();
     silence_panics();
     match std::panic::catch_unwind(|| run(cli)) {
         Ok(Ok(status)) => status.into(),
@@ -41,6 +42,18 @@ fn main() -> ExitCode {
             ));
             ExitStatus::Failed.into()
         }
+    }
+}
+
+/// Turns Mesa's device-select layer off where there is no desktop session.
+///
+/// There it prints an error of the window system at every look at the adapters. It only puts adapters in a user's preferred order,
+/// and Sferic chooses them by kind.
+#[expect(unsafe_code, reason = "the layer is switched by an environment variable alone")]
+fn disable_device_select_layer() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: nothing has started a thread yet that could read the environment at the same time.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }
 
