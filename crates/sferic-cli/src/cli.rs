@@ -2,7 +2,7 @@
 
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sferic_engine::{AttentionMode, DeviceChoice, EngineOptions, ModelOptions, SamplingParams};
+use sferic_engine::{AttentionMode, CacheFormat, DeviceChoice, EngineOptions, ModelOptions, SamplingParams};
 use std::path::PathBuf;
 
 /// Runs and trains language models with sparse attention (DSA) on the CPU or any GPU.
@@ -81,17 +81,27 @@ pub struct EngineArgs {
     /// Reads every token instead of the selected ones
     #[arg(long)]
     pub dense: bool,
+    /// Rounds the caches as DeepSeek serves its models: Hadamard and FP8 index keys, FP8 latents
+    #[arg(long)]
+    pub simulate_fp8: bool,
 }
 
 impl EngineArgs {
     /// The same for the engine.
     pub fn to_options(&self) -> EngineOptions {
         let attention = if self.dense { AttentionMode::Dense } else { AttentionMode::Sparse };
+        let format = if self.simulate_fp8 { CacheFormat::Fp8 } else { CacheFormat::F32 };
         EngineOptions {
             device: self.device.clone(),
             max_context: self.context,
             prefill_chunk: None,
-            model: ModelOptions { attention, ..ModelOptions::default() },
+            model: ModelOptions {
+                attention,
+                hadamard: self.simulate_fp8,
+                index_format: format,
+                latent_format: format,
+                ..ModelOptions::default()
+            },
         }
     }
 }

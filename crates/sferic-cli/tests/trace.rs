@@ -51,6 +51,27 @@ fn a_dense_trace_has_no_selection() {
 }
 
 #[test]
+fn simulated_fp8_caches_change_the_logits_and_hardly_their_direction() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
+    // The trained model: with random weights a rounding flips whole experts. More tokens than it selects, so that selections differ too.
+    write_ids(&input, &(0..160).map(|i| 300 + i * i % 7000).collect::<Vec<i64>>());
+    let logits = |rest: &[&str]| -> Vec<f64> {
+        let (input, output) = (input.to_str().unwrap(), output.to_str().unwrap());
+        sferic(["trace", "--input", input, "--output", output, "--device", "cpu"].iter().chain(rest)).assert_done();
+        let bytes = std::fs::read(output).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let values = file.tensor("logits").unwrap().data();
+        values.chunks_exact(4).map(|bytes| f64::from(f32::from_le_bytes(bytes.try_into().unwrap()))).collect()
+    };
+    let (exact, rounded) = (logits(&[]), logits(&["--simulate-fp8"]));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = dot(&exact, &rounded) / (dot(&exact, &exact) * dot(&rounded, &rounded)).sqrt();
+    // e4m3 errs by 2^-4 of a value at most: a noise of that size leaves at least 1 - 2^-9 of the direction.
+    assert!(exact != rounded && cosine > 1.0 - 1.0 / 512.0, "cosine {cosine}");
+}
+
+#[test]
 fn a_trace_lists_its_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("in.safetensors"), folder.path().join("out.safetensors"));
