@@ -1,6 +1,7 @@
-//! Kernels of Sferic: host specs and f64 oracles, free of any GPU crate.
+//! Kernels of Sferic: WGSL, host specs and f64 oracles, free of any GPU crate.
 //!
-//! An operation is a folder `src/<family>/<op>`. Its oracle is the formula of the doc comment in plain loops over f64 slices: no tiling, no
+//! An operation is a folder `src/<family>/<op>`. Where it has a kernel, the folder holds the WGSL, a spec that composes it and checks its
+//! launches, and `cases.rs`, the suite as data ([`suites`]). Its oracle is the formula of the doc comment in plain loops over f64 slices: no tiling, no
 //! reuse, nothing shared with the code that it judges. Its tests hold the numbers that the specification prints.
 //!
 //! Dimension letters are those of `sferic-ops`: `N` rows, `T` query tokens, `S` context tokens, `D` model width, `H` heads, `C` latent rank,
@@ -9,15 +10,27 @@
 
 pub mod attention;
 pub mod indexer;
+pub mod kernel;
+pub mod linear;
+pub mod memory;
 pub mod moe;
 pub mod norm;
 pub mod quant;
 pub mod rope;
+pub mod sample;
+pub mod shared;
+pub mod suites;
 
 /// Every operation, in the order of its first use in one decode step.
 pub const OPERATIONS: &[&str] = &[
+    "memory/copy",
+    "rope/step",
+    "linear/embed",
     "norm/rms_norm",
+    "linear/gemv",
+    "linear/gemm",
     "rope/rotate",
+    "rope/append",
     "norm/layer_norm",
     "quant/hadamard",
     "quant/e4m3",
@@ -25,8 +38,15 @@ pub const OPERATIONS: &[&str] = &[
     "indexer/index_scores",
     "indexer/top_k",
     "attention/sparse_mla",
+    "attention/mla_decode",
     "moe/route",
+    "moe/gate_up",
+    "moe/down",
+    "moe/sort",
+    "moe/grouped",
+    "moe/combine",
     "moe/experts",
+    "sample/next_token",
 ];
 
 /// Returns `Σ_i a_i · b_i`.

@@ -1,4 +1,7 @@
-use super::{index_scores, weight_scale};
+#![allow(clippy::panic, reason = "tests stop at the first surprise")]
+
+use super::{IndexScores, KeyFormat, Params, Tiling, Unit, index_scores, weight_scale};
+use crate::kernel::{Capabilities, Features, KernelError, SubgroupSizes};
 use crate::tests::assert_close;
 
 /// Spec §11.1.
@@ -14,4 +17,55 @@ fn by_hand() {
     let k = [3.0, 1.0, -1.0, -2.0];
     let weights = [1.0, 10.0, -0.5, 4.0];
     assert_close(&index_scores(&q, &k, &weights, 2, 2), &[3.0, 20.0, -4.0, 4.0], 1e-15);
+}
+
+const SPEC: IndexScores = IndexScores { heads: 64, dim: 128, keys: KeyFormat::F16, unit: Unit::Fma };
+const PARAMS: Params = Params { t: 2, s: 100, q_stride: 8192, q_offset: 0, w_stride: 64, w_offset: 0, scores_stride: 128 };
+
+fn with_coopmat() -> Capabilities {
+    Capabilities { features: Features::COOPMAT, subgroup: SubgroupSizes { min: 32, max: 32 }, ..Capabilities::base() }
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused_by_name() {
+    let device = Capabilities::base();
+    assert!(SPEC.launch(PARAMS, &device).is_ok());
+    for (spec, params, named) in [
+        (IndexScores { heads: 0, ..SPEC }, PARAMS, "heads Hi"),
+        (IndexScores { dim: 24, ..SPEC }, PARAMS, "width Di"),
+        (SPEC, Params { t: 0, ..PARAMS }, "query rows T"),
+        (SPEC, Params { s: 0, ..PARAMS }, "keys S"),
+        (SPEC, Params { q_stride: 8190, ..PARAMS }, "q_stride"),
+        (SPEC, Params { q_stride: 8193, ..PARAMS }, "q_stride"),
+        (SPEC, Params { q_offset: 2, ..PARAMS }, "q_offset"),
+        (SPEC, Params { w_stride: 63, ..PARAMS }, "w_stride"),
+        (SPEC, Params { scores_stride: 99, ..PARAMS }, "scores_stride"),
+    ] {
+        match spec.launch(params, &device) {
+            Err(KernelError::Shape { what, .. }) => assert_eq!(what, named),
+            other => panic!("{named}: {other:?}"),
+        }
+    }
+    let long = Params { s: 1 << 24, scores_stride: 1 << 24, ..PARAMS };
+    assert!(matches!(SPEC.launch(long, &device), Err(KernelError::Limit { .. })));
+}
+
+#[test]
+fn cooperative_matrices_take_what_they_are_laid_out_for() {
+    let device = with_coopmat();
+    let best = IndexScores::best(64, 128, KeyFormat::F16, 1, &device);
+    let Unit::Coopmat(tiling) = best.unit else { panic!("no cooperative matrices") };
+    assert!(IndexScores { unit: Unit::Coopmat(Tiling { lanes: 64, ..tiling }), ..best }.launch(PARAMS, &device).is_err());
+    assert!(IndexScores { unit: Unit::Coopmat(Tiling { groups: 3, ..tiling }), ..best }.launch(PARAMS, &device).is_err());
+    for (heads, dim, keys) in [(65, 128, KeyFormat::F16), (64, 48, KeyFormat::F16), (64, 128, KeyFormat::F32)] {
+        assert!(
+            IndexScores { heads, dim, keys, ..best }
+                .launch(Params { q_stride: 65 * 128, w_stride: 65, ..PARAMS }, &device)
+                .is_err()
+        );
+        assert_eq!(IndexScores::best(heads, dim, keys, 1, &device).unit, Unit::Fma);
+    }
+    // Subgroups whose size the driver chooses cannot be laid out ahead.
+    let varying = Capabilities { subgroup: SubgroupSizes { min: 32, max: 64 }, ..device };
+    assert_eq!(IndexScores::best(64, 128, KeyFormat::F16, 1, &varying).unit, Unit::Fma);
 }

@@ -1,4 +1,7 @@
-use super::{Rule, route};
+#![allow(clippy::expect_used, reason = "tests stop at the first surprise")]
+
+use super::{Params, Route, Rule, route};
+use crate::kernel::Capabilities;
 
 const MINI: Rule = Rule { softmax: false, n_group: 4, topk_group: 2, n_summed: 2, n_active: 2, normalise: true, scale: 2.5 };
 const LOGITS: [f64; 8] = [0.5, -0.2, 1.0, 0.3, -1.0, 2.0, 0.1, 0.0];
@@ -42,4 +45,30 @@ fn the_group_score_decides() {
     let rule = Rule { n_group: 2, topk_group: 1, n_active: 1, scale: 1.0, ..MINI };
     assert_routed(&route(&logits, &[0.0; 4], &rule), &[(2, 1.0)]);
     assert_routed(&route(&logits, &[0.0; 4], &Rule { n_summed: 1, ..rule }), &[(0, 1.0)]);
+}
+
+#[test]
+fn launches_that_cannot_work_are_refused() {
+    let device = Capabilities::base();
+    let refuses = |spec: Route, what: &str| {
+        let params = Params { t: 2, logits_stride: spec.n_experts, logits_offset: 0, scale: 0.0 };
+        let error = spec.launch(params, &device).expect_err(what).to_string();
+        assert!(error.starts_with("moe/route: ") && error.contains(what), "{error}");
+    };
+    let spec = Route { n_experts: 8, n_shared: 1, rule: MINI };
+    let with = |change: fn(&mut Rule)| {
+        let mut spec = spec;
+        change(&mut spec.rule);
+        spec
+    };
+    refuses(Route { n_experts: 0, ..spec }, "experts E is 0");
+    refuses(Route { n_experts: 1028, ..spec }, "experts E is 1028, expected 1 to 1024");
+    refuses(with(|rule| rule.n_group = 3), "n_group is 3, expected a divisor of E = 8");
+    refuses(with(|rule| rule.topk_group = 5), "topk_group is 5, expected 1 to n_group = 4");
+    refuses(with(|rule| rule.n_summed = 3), "n_summed is 3, expected 1 to the 2 experts of a group");
+    refuses(with(|rule| rule.n_active = 5), "active experts A is 5, expected 1 to the 4 of the kept groups");
+    let short = Params { t: 2, logits_stride: 7, logits_offset: 0, scale: 0.0 };
+    assert!(spec.launch(short, &device).is_err_and(|error| error.to_string().contains("logits_stride is 7")));
+    let launch = spec.launch(Params { logits_stride: 8, ..short }, &device);
+    assert!(launch.is_ok_and(|launch| launch.workgroups == [2, 1, 1] && launch.params[12..] == 2.5_f32.to_le_bytes()));
 }

@@ -2,8 +2,64 @@
 //!
 //! Source: spec §2.1; Zhang and Sennrich 2019, <https://arxiv.org/abs/1910.07467>.
 
+pub mod cases;
 mod oracle;
 #[cfg(test)]
 mod tests;
 
 pub use oracle::rms_norm;
+
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, launch};
+use crate::shared::Lanes;
+
+/// A permutation of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RmsNorm {
+    /// How a row is summed.
+    pub lanes: Lanes,
+}
+
+/// Sizes of a launch, as the WGSL reads them.
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Params {
+    /// Rows `N`.
+    pub n: u32,
+    /// Width `D`.
+    pub d: u32,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+impl RmsNorm {
+    const WG_SIZE: u32 = 256;
+    const BINDINGS: [Binding; 3] = [Binding::read("x"), Binding::read("weight"), Binding::write("y")];
+
+    /// Every permutation.
+    pub const ALL: [Self; 2] = [Self { lanes: Lanes::Shared }, Self { lanes: Lanes::Subgroup }];
+
+    /// The best permutation on `device`.
+    pub fn best(device: &Capabilities) -> Self {
+        Self { lanes: Lanes::of(device.features) }
+    }
+
+    /// The composed program.
+    pub fn program(self) -> Program {
+        let prelude = Prelude::new().constant("WG_SIZE", Self::WG_SIZE).reduce(self.lanes);
+        let name = format!("norm/rms_norm[{}]", self.lanes.name());
+        Program::new(name, &prelude, include_str!("rms_norm.wgsl"), &Self::BINDINGS, [Self::WG_SIZE, 1, 1])
+            .with_workgroup_bytes(4 * Self::WG_SIZE)
+            .with_features(self.lanes.features())
+    }
+
+    /// Checks the sizes and returns the launch. Buffers: x, weight, y.
+    ///
+    /// # Errors
+    /// [`KernelError`] for an empty row, or more rows than one dimension of a dispatch.
+    pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
+        if params.d == 0 {
+            return Err(KernelError::shape("norm/rms_norm", "width D", "at least 1", 0));
+        }
+        launch(self.program(), &params, [params.n, 1, 1], device)
+    }
+}

@@ -1,0 +1,3 @@
+//! Memory: the measured ceiling that other kernels are quoted against.
+
+pub mod copy;

@@ -1,0 +1,158 @@
+//! The first half of the chosen experts, for few tokens: `hidden[t, a] = silu(W_gate[e] x_t) · (W_up[e] x_t)` with `e = experts[t, a]`.
+//!
+//! `W [E, 2·I, D]` holds the gate rows of an expert and then its up rows. With `norm`, `x_t` is first normalised by its root mean square and
+//! multiplied by a gain. The hidden values lie in the order in which `down` reads them: [`hidden_index`].
+//!
+//! Source: spec §4.3, §2.1.
+
+pub mod cases;
+mod oracle;
+#[cfg(test)]
+mod tests;
+
+pub use oracle::gate_up;
+
+use super::{Shape, sums_bytes, with_sums};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Limits, Prelude, Program, WeightFormat, launch};
+use crate::shared::Lanes;
+
+/// A permutation of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GateUp {
+    /// Sizes of the model.
+    pub shape: Shape,
+    /// Format of the gate and up weights.
+    pub format: WeightFormat,
+    /// Format of the down weights, which decides the order of the hidden values.
+    pub down_format: WeightFormat,
+    /// Whether x is normalised first.
+    pub norm: bool,
+    /// How sums are gathered.
+    pub lanes: Lanes,
+    /// Invocations that share a row.
+    pub team: u32,
+    /// Teams of a workgroup.
+    pub teams: u32,
+    /// Gate rows, and up rows, of a team.
+    pub rows: u32,
+}
+
+/// Places of a launch, as the WGSL reads them.
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Params {
+    /// Elements from one token's x to the next.
+    pub x_stride: u32,
+    /// Element of the first x.
+    pub x_offset: u32,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// Returns the element of the hidden buffer that holds value `column` of slot `slot` of token `t`, for down weights in `format`.
+pub fn hidden_index(shape: Shape, format: WeightFormat, t: u32, slot: u32, column: u32) -> usize {
+    let values = format.values_per_vector();
+    let column = slot * shape.i + column;
+    let place = (t * (values / 4) + column % values / 4) * (shape.n_active * shape.i / values) + column / values;
+    (4 * place + column % 4) as usize
+}
+
+impl GateUp {
+    const NAME: &'static str = "moe/gate_up";
+
+    /// The best permutation on `device`.
+    pub fn best(shape: Shape, format: WeightFormat, down_format: WeightFormat, norm: bool, device: &Capabilities) -> Self {
+        let lanes = Lanes::of(device.features);
+        let mut spec = Self { shape, format, down_format, norm, lanes, team: 32, teams: 1, rows: 4 };
+        let limits = &device.limits;
+        let units = shape.d / format.values_per_vector();
+        // The largest team that memory allows, cut to even rounds.
+        let mut most = limits.max_invocations.min(256) / 32 * 32;
+        while most > 32 && !(Self { team: most, ..spec }.fits(limits)) {
+            most -= 32;
+        }
+        spec.team = units.div_ceil(units.div_ceil(most).max(1)).next_multiple_of(32).clamp(32, most);
+        let is_apart = lanes == Lanes::Shared || spec.team.is_multiple_of(device.subgroup.max.max(1));
+        while is_apart && spec.team * spec.teams * 2 <= 256 && (Self { teams: spec.teams * 2, ..spec }.fits(limits)) {
+            spec.teams *= 2;
+        }
+        spec
+    }
+
+    fn fits(&self, limits: &Limits) -> bool {
+        self.workgroup_bytes() <= limits.max_workgroup_bytes && self.team * self.teams <= limits.max_invocations
+    }
+
+    fn workgroup_bytes(&self) -> u32 {
+        let quads = self.format.values_per_vector() / 4;
+        16 * quads * (self.team | 1) + sums_bytes(self.lanes, 2 * self.rows + 1, self.team * self.teams)
+    }
+
+    /// The composed program.
+    pub fn program(self) -> Program {
+        let Shape { n_active, d, i, .. } = self.shape;
+        let mut bindings = vec![Binding::read("x"), Binding::read("experts"), Binding::read("weights")];
+        let mut prelude = Prelude::new();
+        let scales = bindings.len() as u32;
+        if self.format.has_scales() {
+            bindings.push(Binding::read("scales"));
+        }
+        prelude = prelude.weights(self.format, scales);
+        if self.norm {
+            prelude = prelude.constant("GAIN", bindings.len() as u32).fragment(include_str!("gain.wgsl"));
+            bindings.push(Binding::read("gain"));
+        } else {
+            prelude = prelude.fragment(include_str!("no_gain.wgsl"));
+        }
+        prelude = prelude.constant("HIDDEN", bindings.len() as u32).constant("PARAMS", bindings.len() as u32 + 1);
+        bindings.push(Binding::write("hidden"));
+        let wg_size = self.team * self.teams;
+        prelude = prelude
+            .constant("WG_SIZE", wg_size)
+            .constant("TEAM", self.team)
+            .constant("A", n_active)
+            .constant("D", d)
+            .constant("I", i)
+            .constant("HIDDEN_VALUES", self.down_format.values_per_vector())
+            .flag("NORM", self.norm);
+        let name = format!(
+            "{}[{}{},{}{},a{n_active},d{d},i{i},{}x{}x{}]",
+            Self::NAME,
+            self.format.name(),
+            if self.down_format == self.format { String::new() } else { format!(">{}", self.down_format.name()) },
+            self.lanes.name(),
+            if self.norm { ",norm" } else { "" },
+            self.team,
+            self.teams,
+            self.rows,
+        );
+        let quads = self.format.values_per_vector() / 4;
+        let counts = [("ROWS", self.rows), ("PAIRS", 2 * self.rows), ("SUMS", 2 * self.rows + 1), ("QUADS", quads)];
+        let (prelude, source) = with_sums(prelude, include_str!("gate_up.wgsl"), self.lanes, &counts);
+        Program::new(name, &prelude, &source, &bindings, [wg_size, 1, 1])
+            .with_workgroup_bytes(self.workgroup_bytes())
+            .with_features(self.lanes.features())
+    }
+
+    /// Checks the sizes and returns the launch for `tokens`. Buffers: x, experts, weights, scales where the format has them, the gain with
+    /// `norm`, hidden.
+    ///
+    /// # Errors
+    /// [`KernelError`] for widths that do not suit the formats, x that is not aligned to four, a stack larger than a binding, or more slots than
+    /// one dimension of a dispatch.
+    pub fn launch(self, params: Params, tokens: u32, device: &Capabilities) -> Result<Launch, KernelError> {
+        let Shape { n_active, d, i, .. } = self.shape;
+        self.shape.check(Self::NAME, self.format, [2 * i, d], tokens, &device.limits)?;
+        self.shape.check(Self::NAME, self.down_format, [d, i], tokens, &device.limits)?;
+        for (what, value) in [("x_stride", params.x_stride), ("x_offset", params.x_offset)] {
+            if !value.is_multiple_of(4) {
+                return Err(KernelError::shape(Self::NAME, what, "a multiple of 4", u64::from(value)));
+            }
+        }
+        if tokens > 1 && params.x_stride < d {
+            return Err(KernelError::shape(Self::NAME, "x_stride", format!("at least D = {d}"), u64::from(params.x_stride)));
+        }
+        let blocks = i.div_ceil(self.rows * self.teams);
+        launch(self.program(), &params, [blocks, tokens.saturating_mul(n_active), 1], device)
+    }
+}

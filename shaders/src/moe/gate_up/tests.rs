@@ -1,0 +1,63 @@
+#![allow(clippy::expect_used, reason = "tests stop at the first surprise")]
+
+use super::{GateUp, Params, gate_up, hidden_index};
+use crate::kernel::{Capabilities, Features, Limits, SubgroupSizes, WeightFormat};
+use crate::moe::Shape;
+use crate::tests::assert_close;
+
+#[test]
+fn by_hand() {
+    // Experts of width 1 in a model of width 1. Expert 0: gate 0, so silu 0. Expert 1: a large gate, whose silu is itself to the last bit.
+    let weights = [0.0, 5.0, 50.0, 2.0];
+    assert_close(&gate_up(&[2.0, 1.0], &[0, 1, 1, 0], &weights, 1, 1), &[0.0, 400.0, 100.0, 0.0], 1e-12);
+}
+
+/// Two slots of four values; in bf16 a vector has eight values, so both slots share one vector of two quads.
+#[test]
+fn the_order_of_hidden_values() {
+    let shape = Shape { n_experts: 1, n_active: 2, d: 8, i: 8 };
+    let at = |format, t, slot, column| hidden_index(shape, format, t, slot, column);
+    assert_eq!(at(WeightFormat::F32, 1, 1, 3), 16 + 8 + 3);
+    assert_eq!([0, 3, 4, 7].map(|column| at(WeightFormat::Bf16, 0, 0, column)), [0, 3, 8, 11]);
+    assert_eq!([0, 3, 4, 7].map(|column| at(WeightFormat::Bf16, 0, 1, column)), [4, 7, 12, 15]);
+    let wide = Shape { i: 64, ..shape };
+    let mut places: Vec<usize> = (0..256).map(|c| hidden_index(wide, WeightFormat::Q4, c / 128, c / 64 % 2, c % 64)).collect();
+    places.sort_unstable();
+    assert_eq!(places, (0..256).collect::<Vec<_>>(), "every place once");
+}
+
+#[test]
+fn teams_suit_the_subgroups_and_the_memory() {
+    let shape = Shape { n_experts: 8, n_active: 8, d: 2048, i: 1408 };
+    let limits = Limits { max_workgroup_bytes: 48 << 10, max_invocations: 1024, ..Limits::default() };
+    let device =
+        |lanes| Capabilities { features: Features::SUBGROUPS, limits, subgroup: SubgroupSizes { min: lanes, max: lanes } };
+    let teams = |device: &Capabilities, format| {
+        let spec = GateUp::best(shape, format, format, true, device);
+        (spec.team, spec.teams)
+    };
+    assert_eq!(teams(&device(32), WeightFormat::Q4), (64, 4));
+    assert_eq!(teams(&device(128), WeightFormat::Q4), (64, 1), "a subgroup must not reach over two teams");
+    assert_eq!(teams(&device(32), WeightFormat::F16), (256, 1));
+    assert!(teams(&Capabilities::base(), WeightFormat::Q4).0 >= 32);
+}
+
+#[test]
+fn launches_that_cannot_work_are_refused() {
+    let device = Capabilities::base();
+    let shape = Shape { n_experts: 4, n_active: 2, d: 64, i: 32 };
+    let params = Params { x_stride: 64, x_offset: 0, eps: 0.0 };
+    let refuses = |shape: Shape, params: Params, what: &str| {
+        let spec = GateUp::best(shape, WeightFormat::Q4, WeightFormat::Q4, false, &device);
+        let error = spec.launch(params, 2, &device).expect_err(what).to_string();
+        assert!(error.starts_with("moe/gate_up") && error.contains(what), "{error}");
+    };
+    refuses(Shape { d: 48, ..shape }, params, "width I is 48, expected a multiple of 32");
+    refuses(Shape { i: 16, ..shape }, params, "width I is 16, expected a multiple of 32");
+    refuses(Shape { n_active: 0, ..shape }, params, "active experts A is 0");
+    refuses(Shape { n_experts: 1 << 20, ..shape }, params, "bytes of weights in one binding");
+    refuses(Shape { n_active: 40_000, ..shape }, params, "workgroups along axis 1");
+    refuses(shape, Params { x_stride: 66, ..params }, "x_stride is 66, expected a multiple of 4");
+    refuses(shape, Params { x_offset: 1, ..params }, "x_offset is 1, expected a multiple of 4");
+    refuses(shape, Params { x_stride: 60, ..params }, "x_stride is 60, expected at least D = 64");
+}

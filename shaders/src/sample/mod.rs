@@ -1,0 +1,3 @@
+//! From logits to tokens.
+
+pub mod next_token;

@@ -1,0 +1,72 @@
+//! WGSL fragments that several kernels append, and what they need to be bound.
+
+use crate::kernel::{Features, Prelude, WeightFormat};
+
+/// How lanes of a workgroup talk to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lanes {
+    /// Through workgroup memory.
+    Shared,
+    /// Through subgroup operations, whatever the size of a subgroup.
+    Subgroup,
+}
+
+impl Lanes {
+    /// The better one that an adapter offers.
+    pub fn of(features: Features) -> Self {
+        if features.subgroups { Self::Subgroup } else { Self::Shared }
+    }
+
+    /// The features that it needs.
+    pub fn features(self) -> Features {
+        if self == Self::Subgroup { Features::SUBGROUPS } else { Features::BASE }
+    }
+
+    /// Its name in permutation ids.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Subgroup => "subgroup",
+        }
+    }
+}
+
+impl Prelude {
+    /// Adds `workgroup_sum(value, lid, lane, lanes)` and the struct `Lane` of entry-point inputs that it needs.
+    ///
+    /// Needs the constant `WG_SIZE`.
+    #[must_use]
+    pub fn reduce(self, lanes: Lanes) -> Self {
+        match lanes {
+            Lanes::Shared => self.fragment(include_str!("lane.wgsl")).fragment(include_str!("reduce.wgsl")),
+            Lanes::Subgroup => self.fragment(include_str!("lane_subgroup.wgsl")).fragment(include_str!("reduce_subgroup.wgsl")),
+        }
+    }
+
+    /// Adds `lanes_sum(value)`, the sum over `LANES` consecutive lanes, which is a constant to be set before.
+    #[must_use]
+    pub fn lanes_sum(self, lanes: Lanes) -> Self {
+        match lanes {
+            Lanes::Shared => self.fragment(include_str!("lanes_sum_one.wgsl")),
+            Lanes::Subgroup => self.fragment(include_str!("lanes_sum.wgsl")),
+        }
+    }
+
+    /// Adds `weight4(words, q)`, values `4q … 4q + 3` of the vector `words` without their scale, `weight_scale(matrix, row, column, rows,
+    /// columns)`, the factor of all values of that vector, and the constant `WEIGHT_VALUES`, how many values a vector holds.
+    ///
+    /// Formats with scales bind them as `scales: array<u32>` at `binding`; the others leave that number out.
+    #[must_use]
+    pub fn weights(self, format: WeightFormat, binding: u32) -> Self {
+        let source = match format {
+            WeightFormat::F32 => include_str!("weight_f32.wgsl"),
+            WeightFormat::F16 => include_str!("weight_f16.wgsl"),
+            WeightFormat::Bf16 => include_str!("weight_bf16.wgsl"),
+            WeightFormat::Fp8 => include_str!("weight_fp8.wgsl"),
+            WeightFormat::Q8 => include_str!("weight_q8.wgsl"),
+            WeightFormat::Q4 => include_str!("weight_q4.wgsl"),
+        };
+        let prelude = if format.has_scales() { self.constant("SCALES", binding) } else { self };
+        prelude.fragment(source)
+    }
+}
