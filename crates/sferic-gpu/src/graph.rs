@@ -1,0 +1,235 @@
+//! Sequences of launches that are built once and replayed.
+
+use crate::{Device, GpuError};
+use sferic_shaders::kernel::Launch;
+use std::ops::Range;
+
+/// Memory of a device. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Buffer(pub(crate) wgpu::Buffer);
+
+impl Buffer {
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.size()
+    }
+}
+
+/// A launch with the buffers that it binds, in the order of the program's bindings.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The launch.
+    pub launch: Launch,
+    /// Its buffers.
+    pub buffers: Vec<Buffer>,
+}
+
+impl Task {
+    /// Binds `buffers` to `launch`.
+    pub fn new(launch: Launch, buffers: &[&Buffer]) -> Self {
+        Self { launch, buffers: buffers.iter().map(|&buffer| buffer.clone()).collect() }
+    }
+}
+
+/// Launches with everything resolved: pipelines compiled, parameters uploaded, buffers bound.
+///
+/// WebGPU has no command buffers that can be submitted twice, so a replay encodes the dispatches again; nothing else is left to do.
+#[derive(Debug)]
+pub struct Graph {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: String,
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+/// Parameters of all launches share one buffer; every adapter can bind at multiples of this.
+const PARAMS_ALIGNMENT: usize = 256;
+
+impl Graph {
+    /// Compiles, uploads and binds.
+    ///
+    /// # Errors
+    /// [`GpuError::Compile`] for a program that the driver refuses, [`GpuError::Device`] for buffers that do not suit.
+    pub async fn new(device: &Device, tasks: &[Task]) -> Result<Self, GpuError> {
+        let mut params = Vec::new();
+        let mut starts = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            starts.push(params.len());
+            params.extend_from_slice(&task.launch.params);
+            params.resize(params.len().next_multiple_of(PARAMS_ALIGNMENT), 0);
+        }
+        params.resize(params.len().max(PARAMS_ALIGNMENT), 0);
+        let params = device.upload("params", &params)?;
+        let mut nodes = Vec::with_capacity(tasks.len());
+        let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        for (task, start) in tasks.iter().zip(starts) {
+            let pipeline = device.pipeline(&task.launch.program).await?;
+            let own = (!task.launch.params.is_empty()).then(|| wgpu::BufferBinding {
+                buffer: &params.0,
+                offset: start as u64,
+                size: std::num::NonZero::new(task.launch.params.len() as u64),
+            });
+            let bound = task.buffers.iter().map(|buffer| buffer.0.as_entire_buffer_binding()).chain(own);
+            let entries: Vec<_> = bound
+                .enumerate()
+                .map(|(i, binding)| wgpu::BindGroupEntry { binding: i as u32, resource: wgpu::BindingResource::Buffer(binding) })
+                .collect();
+            let layout = pipeline.0.get_bind_group_layout(0);
+            let name = task.launch.program.name.clone();
+            let descriptor = wgpu::BindGroupDescriptor { label: Some(&name), layout: &layout, entries: &entries };
+            let group = device.device.create_bind_group(&descriptor);
+            nodes.push(Node { name, pipeline: pipeline.0, group, workgroups: task.launch.workgroups });
+        }
+        match scope.pop().await {
+            Some(error) => Err(GpuError::Device(error.to_string())),
+            None => Ok(Self { nodes }),
+        }
+    }
+
+    /// Submits every launch, `times` times in a row.
+    pub fn replay(&self, device: &Device, times: usize) {
+        let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("replay") });
+        for _ in 0..times {
+            self.encode(&mut encoder, 0..self.nodes.len(), None);
+        }
+        device.queue.submit([encoder.finish()]);
+    }
+
+    /// Submits the launches of `range`.
+    pub fn submit(&self, device: &Device, range: Range<usize>) {
+        let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("submit") });
+        self.encode(&mut encoder, range, None);
+        device.queue.submit([encoder.finish()]);
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        range: Range<usize>,
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+        for node in &self.nodes[range] {
+            let [x, y, z] = node.workgroups;
+            pass.set_pipeline(&node.pipeline);
+            pass.set_bind_group(0, &node.group, &[]);
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    /// The programs, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(|node| node.name.as_str())
+    }
+
+    /// Number of launches.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is nothing to launch.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Seconds that each launch takes on the device alone, for profiles; `None` where the adapter has no clock.
+    ///
+    /// Each launch gets a pass of its own, so that the sum is above the time of a replay.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub async fn profile(&self, device: &Device) -> Result<Option<Vec<f64>>, GpuError> {
+        if !device.timestamps {
+            return Ok(None);
+        }
+        const PAIRS: usize = 1024;
+        let mut seconds = Vec::with_capacity(self.nodes.len());
+        for first in (0..self.nodes.len()).step_by(PAIRS) {
+            let last = self.nodes.len().min(first + PAIRS);
+            let count = 2 * (last - first) as u32;
+            let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
+            let query_set = device.device.create_query_set(&descriptor);
+            let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for (i, node) in (first..last).enumerate() {
+                let writes = wgpu::ComputePassTimestampWrites {
+                    query_set: &query_set,
+                    beginning_of_pass_write_index: Some(2 * i as u32),
+                    end_of_pass_write_index: Some(2 * i as u32 + 1),
+                };
+                self.encode(&mut encoder, node..node + 1, Some(writes));
+            }
+            let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+            let size = 8 * u64::from(count);
+            let ticks =
+                device.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+            encoder.resolve_query_set(&query_set, 0..count, &ticks, 0);
+            device.queue.submit([encoder.finish()]);
+            let bytes = device.read_buffer(&ticks, 0..size).await?;
+            let period = f64::from(device.queue.get_timestamp_period()) * 1e-9;
+            let ticks: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+            seconds.extend(ticks.as_chunks().0.iter().map(|[start, end]| end.saturating_sub(*start) as f64 * period));
+        }
+        Ok(Some(seconds))
+    }
+}
+
+impl Device {
+    /// Copies `bytes` to a new buffer.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the buffer is larger than the adapter allows.
+    pub fn upload(&self, label: &str, bytes: &[u8]) -> Result<Buffer, GpuError> {
+        let buffer = self.allocate(label, bytes.len() as u64)?;
+        self.write(&buffer, 0, bytes);
+        Ok(buffer)
+    }
+
+    /// Makes a buffer of zeros, of at least four bytes.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the buffer is larger than the adapter allows.
+    pub fn allocate(&self, label: &str, bytes: u64) -> Result<Buffer, GpuError> {
+        let size = bytes.next_multiple_of(4).max(4);
+        let most = self.device.limits().max_buffer_size.min(self.capabilities.limits.max_binding_bytes);
+        if size > most {
+            return Err(GpuError::Device(format!(
+                "buffer `{label}` needs {size} bytes, the adapter allows {most} in one buffer"
+            )));
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        Ok(Buffer(self.device.create_buffer(&descriptor)))
+    }
+
+    /// Overwrites a part of a buffer before the next submission. `offset` is a multiple of four; the last word is padded with zeros.
+    pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+        let whole = bytes.len() / 4 * 4;
+        self.queue.write_buffer(&buffer.0, offset, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut word = [0; 4];
+            word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.queue.write_buffer(&buffer.0, offset + whole as u64, &word);
+        }
+    }
+
+    /// Reads a part of a buffer after everything submitted so far. Both ends are multiples of four.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub async fn read(&self, buffer: &Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
+        self.read_buffer(&buffer.0, range).await
+    }
+
+    /// Waits until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub async fn finish(&self, any: &Buffer) -> Result<(), GpuError> {
+        self.read(any, 0..4).await.map(|_| ())
+    }
+}

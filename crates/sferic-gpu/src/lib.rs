@@ -1,0 +1,19 @@
+//! Compiles, launches and times the kernels on a wgpu device, without Burn.
+//!
+//! Suites and benchmarks run here, natively and in browsers; models run the same launches through `sferic-ops`. Staying free of Burn keeps the
+//! build of the suites small, which is what lets them run in a browser on every change.
+#![deny(missing_docs)]
+
+mod bench;
+mod device;
+mod error;
+mod graph;
+mod runner;
+mod suite;
+
+pub use bench::{CACHE_BYTES, Measured, Row, run_benches};
+pub use device::{Device, Selection, adapters};
+pub use error::GpuError;
+pub use graph::{Buffer, Graph, Task};
+pub use runner::{Pipeline, Prepared, Timing};
+pub use suite::{Outcome, Report, run_suites};

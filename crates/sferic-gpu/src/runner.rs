@@ -1,0 +1,305 @@
+//! Pipelines, buffers and clocks for cases.
+
+use crate::{Device, GpuError};
+use sferic_shaders::kernel::{Case, Dialect, Outputs, Program};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use wgpu::util::DeviceExt as _;
+
+/// A program compiled for a device.
+#[derive(Debug, Clone)]
+pub struct Pipeline(pub(crate) wgpu::ComputePipeline);
+
+/// Every program compiled so far.
+pub(crate) type Pipelines = Arc<Mutex<HashMap<Arc<Program>, Pipeline>>>;
+
+/// A case with its pipelines and buffers on the device.
+pub struct Prepared<'a> {
+    device: &'a Device,
+    case: &'a Case,
+    pipelines: Vec<Pipeline>,
+    /// Copies of the buffers: one for a check, more for a benchmark that must not run out of the cache.
+    sets: Vec<Set>,
+}
+
+struct Set {
+    buffers: Vec<wgpu::Buffer>,
+    groups: Vec<wgpu::BindGroup>,
+}
+
+/// What a benchmark measured, in seconds for one run of all steps.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// Every sample, sorted.
+    pub samples: Vec<f64>,
+}
+
+impl Timing {
+    /// The middle sample, seconds.
+    pub fn median(&self) -> f64 {
+        self.samples[self.samples.len() / 2]
+    }
+
+    /// Half the distance between the quartiles as a share of the median.
+    pub fn spread(&self) -> f64 {
+        let n = self.samples.len();
+        (self.samples[3 * n / 4] - self.samples[n / 4]) / 2.0 / self.median()
+    }
+}
+
+impl Device {
+    /// Compiles a program.
+    ///
+    /// # Errors
+    /// [`GpuError::Compile`] with the compiler's message.
+    pub async fn compile(&self, program: &Program) -> Result<Pipeline, GpuError> {
+        let dialect = if cfg!(target_arch = "wasm32") { Dialect::Browser } else { Dialect::Native };
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let source = wgpu::ShaderSource::Wgsl(program.source(dialect).into());
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&program.name), source };
+        let module = trusted(&self.device, descriptor);
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&program.name),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        let internal = internal.pop().await;
+        match scope.pop().await.or(internal) {
+            Some(error) => Err(GpuError::Compile { program: program.name.clone(), reason: error.to_string() }),
+            None => Ok(Pipeline(pipeline)),
+        }
+    }
+
+    /// Returns the compiled program, compiling it at most once for this device.
+    ///
+    /// # Errors
+    /// [`GpuError::Compile`] with the compiler's message.
+    pub async fn pipeline(&self, program: &Arc<Program>) -> Result<Pipeline, GpuError> {
+        let known = |cache: &Pipelines| cache.lock().unwrap_or_else(PoisonError::into_inner).get(program).cloned();
+        if let Some(pipeline) = known(&self.pipelines) {
+            return Ok(pipeline);
+        }
+        let pipeline = self.compile(program).await?;
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(program.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// Waits for everything submitted so far.
+    fn wait(&self) -> Result<(), GpuError> {
+        // A browser waits by itself.
+        self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| GpuError::Device(error.to_string()))
+    }
+
+    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
+        let size = range.end - range.start;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+        self.queue.submit([encoder.finish()]);
+        let (sender, receiver) = oneshot();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| sender.send(result));
+        self.wait()?;
+        receiver.await.map_err(|error| GpuError::Device(error.to_string()))?;
+        let bytes = staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
+        staging.unmap();
+        Ok(bytes)
+    }
+}
+
+/// Bounds checks are off, as in every launch of a model: `launch` checks sizes, and the suites the indices.
+#[allow(unsafe_code, reason = "wgpu has no other way to leave out bounds checks")]
+fn trusted(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
+    // SAFETY: the obligation is that shaders stay inside their buffers and end. Their sizes are checked by each kernel's `launch`.
+    unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+impl<'a> Prepared<'a> {
+    /// Compiles the programs and uploads one set of buffers.
+    ///
+    /// # Errors
+    /// [`GpuError::Compile`], or [`GpuError::Device`] when the buffers do not fit.
+    pub async fn new(device: &'a Device, case: &'a Case) -> Result<Self, GpuError> {
+        let mut compiled: HashMap<Arc<Program>, Pipeline> = HashMap::new();
+        let mut pipelines = Vec::with_capacity(case.steps.len());
+        for step in &case.steps {
+            let program = &step.launch.program;
+            if !compiled.contains_key(program) {
+                compiled.insert(program.clone(), device.compile(program).await?);
+            }
+            pipelines.push(compiled[program].clone());
+        }
+        let mut prepared = Self { device, case, pipelines, sets: Vec::new() };
+        let contents = case.buffers.iter().map(|init| init.bytes()).collect::<Vec<_>>();
+        prepared.add_set(&contents).await?;
+        Ok(prepared)
+    }
+
+    async fn add_set(&mut self, contents: &[Vec<u8>]) -> Result<(), GpuError> {
+        let scope = self.device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let create = |contents: &[u8]| {
+            self.device.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+        };
+        let buffers: Vec<_> = contents.iter().map(|bytes| create(bytes)).collect();
+        let mut groups = Vec::with_capacity(self.case.steps.len());
+        for (step, pipeline) in self.case.steps.iter().zip(&self.pipelines) {
+            let params = (!step.launch.params.is_empty()).then(|| create(&step.launch.params));
+            let bound = step.buffers.iter().map(|&i| &buffers[i]).chain(&params);
+            let entries: Vec<_> = bound
+                .enumerate()
+                .map(|(i, buffer)| wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() })
+                .collect();
+            let layout = pipeline.0.get_bind_group_layout(0);
+            let descriptor = wgpu::BindGroupDescriptor { label: Some(&self.case.name), layout: &layout, entries: &entries };
+            groups.push(self.device.device.create_bind_group(&descriptor));
+        }
+        let validation = validation.pop().await;
+        if let Some(error) = scope.pop().await.or(validation) {
+            return Err(GpuError::Device(format!("{}: {error}", self.case.name)));
+        }
+        self.sets.push(Set { buffers, groups });
+        Ok(())
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, set: &Set) {
+        for ((step, pipeline), group) in self.case.steps.iter().zip(&self.pipelines).zip(&set.groups) {
+            let [x, y, z] = step.launch.workgroups;
+            pass.set_pipeline(&pipeline.0);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    /// Runs the steps once and reads what the check asks for.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device refuses the work or is lost.
+    pub async fn run(&self) -> Result<Outputs, GpuError> {
+        let scope = self.device.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        self.encode(&mut pass, &self.sets[0]);
+        drop(pass);
+        self.device.queue.submit([encoder.finish()]);
+        if let Some(error) = scope.pop().await {
+            return Err(GpuError::Device(format!("{}: {error}", self.case.name)));
+        }
+        let mut outputs = Vec::with_capacity(self.case.buffers.len());
+        for (i, buffer) in self.sets[0].buffers.iter().enumerate() {
+            let wanted = self.case.reads.contains(&i);
+            outputs.push(if wanted { self.device.read_buffer(buffer, 0..buffer.size()).await? } else { Vec::new() });
+        }
+        Ok(Outputs(outputs))
+    }
+
+    /// Times the steps: `samples` samples of enough runs each to fill 5 ms, over so many copies of the buffers that no run finds its
+    /// inputs in a cache of `cache_bytes`.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when memory for the copies is short, or the device is lost.
+    pub async fn time(&mut self, samples: usize, cache_bytes: u64) -> Result<Timing, GpuError> {
+        let bytes: u64 = self.sets[0].buffers.iter().map(wgpu::Buffer::size).sum();
+        let copies = cache_bytes.div_ceil(bytes.max(1)).clamp(1, 64) as usize;
+        if self.sets.len() < copies {
+            let contents = self.case.buffers.iter().map(|init| init.bytes()).collect::<Vec<_>>();
+            while self.sets.len() < copies {
+                self.add_set(&contents).await?;
+            }
+        }
+        // The clocks of an idle device need some work before they stand where they will stay.
+        let once = self.sample(self.sets.len().max(2)).await?;
+        let runs = ((5e-3 / once).ceil() as usize).clamp(3, 500);
+        for _ in 0..samples / 3 {
+            self.sample(runs).await?;
+        }
+        let mut found = Vec::with_capacity(samples);
+        for _ in 0..samples {
+            found.push(self.sample(runs).await?);
+        }
+        found.sort_by(f64::total_cmp);
+        Ok(Timing { samples: found })
+    }
+
+    /// Seconds of one run, from `runs` of them in one pass.
+    async fn sample(&self, runs: usize) -> Result<f64, GpuError> {
+        let device = &self.device.device;
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let queries = self.device.timestamps.then(|| {
+            device.create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 })
+        });
+        let timestamp_writes = queries.as_ref().map(|query_set| wgpu::ComputePassTimestampWrites {
+            query_set,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+        for i in 0..runs {
+            self.encode(&mut pass, &self.sets[i % self.sets.len()]);
+        }
+        drop(pass);
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let ticks = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
+        if let Some(queries) = &queries {
+            encoder.resolve_query_set(queries, 0..2, &ticks, 0);
+        }
+        let start = web_time::Instant::now();
+        self.device.queue.submit([encoder.finish()]);
+        if queries.is_none() {
+            self.device.read_buffer(&ticks, 0..16).await?;
+            return Ok(start.elapsed().as_secs_f64() / runs as f64);
+        }
+        let bytes = self.device.read_buffer(&ticks, 0..16).await?;
+        let ticks: &[u64] =
+            &bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default())).collect::<Vec<_>>();
+        let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f64 * f64::from(self.device.queue.get_timestamp_period());
+        Ok(nanoseconds.max(1.0) * 1e-9 / runs as f64)
+    }
+}
+
+type Mapped = Result<(), wgpu::BufferAsyncError>;
+
+/// A result that a callback brings later.
+struct Sender(Arc<Mutex<Slot>>);
+
+#[derive(Default)]
+struct Slot {
+    result: Option<Mapped>,
+    waker: Option<std::task::Waker>,
+}
+
+impl Sender {
+    fn send(self, result: Mapped) {
+        if let Ok(mut slot) = self.0.lock() {
+            slot.result = Some(result);
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+fn oneshot() -> (Sender, impl Future<Output = Mapped>) {
+    let slot = Arc::new(Mutex::new(Slot::default()));
+    let sender = Sender(slot.clone());
+    let receiver = std::future::poll_fn(move |context| {
+        let Ok(mut slot) = slot.lock() else { return std::task::Poll::Ready(Err(wgpu::BufferAsyncError)) };
+        match slot.result.take() {
+            Some(result) => std::task::Poll::Ready(result),
+            None => {
+                slot.waker = Some(context.waker().clone());
+                std::task::Poll::Pending
+            }
+        }
+    });
+    (sender, receiver)
+}
