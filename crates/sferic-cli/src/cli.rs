@@ -43,6 +43,12 @@ pub enum Command {
     /// Compares a run with the folder's golden.safetensors
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArgs),
+    /// Shows which positions each layer selected for a token
+    #[command(after_help = EXIT_CODES)]
+    Xray(XrayArgs),
+    /// Measures this machine's GPU
+    #[command(after_help = EXIT_CODES)]
+    Bench(BenchArgs),
     /// Prints the exact prompt of a conversation
     #[command(after_help = EXIT_CODES)]
     Prompt(PromptArgs),
@@ -284,6 +290,55 @@ pub struct TraceArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub generate: usize,
     /// Writes JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct XrayArgs {
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// The text to look at, a UTF-8 file; `-` for standard input
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub file: PathBuf,
+    /// The token whose selections are shown, counted from 0; the last one when left out
+    #[arg(long, value_name = "POSITION")]
+    pub position: Option<usize>,
+    /// Writes the heat map to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub suite: BenchSuite,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchSuite {
+    /// Every kernel by itself, each behind its correctness gate
+    Kernels(BenchKernelsArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct BenchKernelsArgs {
+    /// Kernels or cases whose name contains this text; all when left out
+    #[arg(default_value = "")]
+    pub filter: String,
+    /// Adapter whose name contains this text; the best one when left out
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Tier: base, subgroups, f16, dp4a or coopmat; the highest that the adapter offers when left out
+    #[arg(long, value_parser = ["base", "subgroups", "f16", "dp4a", "coopmat"])]
+    pub tier: Option<String>,
+    /// Samples of which the median is shown
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub samples: u16,
+    /// Writes JSON instead of a table
     #[arg(long)]
     pub json: bool,
 }

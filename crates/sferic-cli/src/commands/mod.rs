@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub mod bench;
 pub mod chat;
 pub mod devices;
 pub mod generate;
@@ -8,3 +9,4 @@ pub mod prompt;
 pub mod trace;
 pub mod train;
 pub mod verify;
+pub mod xray;

@@ -1,0 +1,12 @@
+//! Benchmark suites, statistics and reports.
+//!
+//! Every figure carries its device, shape and share of a ceiling that was measured in the same run, and stands behind a correctness gate: a
+//! row whose result differs from the oracle shows the difference instead of a time.
+#![deny(missing_docs)]
+
+mod kernels;
+mod xray;
+
+pub use kernels::{Figures, KernelReport, KernelRow, kernels};
+pub use sferic_gpu::{GpuError, Selection};
+pub use xray::{Layer, Xray};

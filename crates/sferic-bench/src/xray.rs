@@ -1,0 +1,109 @@
+//! `sferic xray`: which positions each layer selected for a token.
+
+use plotters::prelude::*;
+use serde::Serialize;
+
+/// The selections of one token.
+#[derive(Debug, Clone, Serialize)]
+pub struct Xray {
+    /// Position of the token whose selections these are.
+    pub position: usize,
+    /// The tokens up to and with it, as text, as far as known.
+    pub tokens: Vec<String>,
+    /// Layers with a selection.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer's selection.
+#[derive(Debug, Clone, Serialize)]
+pub struct Layer {
+    /// The layer.
+    pub layer: usize,
+    /// Selected positions, ascending.
+    pub selected: Vec<usize>,
+}
+
+/// Columns of the heat map at most; a longer context is binned.
+const COLUMNS: usize = 512;
+
+impl Xray {
+    /// Draws the heat map: a row for each layer, the context from left to right, darker where more of a bin is selected.
+    ///
+    /// # Errors
+    /// A message when the drawing cannot be made.
+    pub fn svg(&self) -> Result<String, String> {
+        let n_context = self.position + 1;
+        let columns = n_context.min(COLUMNS);
+        let rows = self.layers.len().max(1);
+        let height = 90 + 18 * rows as u32;
+        let mut out = String::new();
+        {
+            let root = SVGBackend::with_string(&mut out, (960, height)).into_drawing_area();
+            root.fill(&WHITE).map_err(|error| error.to_string())?;
+            let caption = format!("What each layer selected for the token at position {}", self.position);
+            let mut chart = ChartBuilder::on(&root)
+                .margin(12)
+                .caption(caption, ("sans-serif", 16))
+                .x_label_area_size(32)
+                .y_label_area_size(48)
+                .build_cartesian_2d(0..n_context, 0..rows)
+                .map_err(|error| error.to_string())?;
+            let layer_name =
+                |row: &usize| self.layers.get(rows - 1 - row.min(&(rows - 1))).map_or(String::new(), |l| l.layer.to_string());
+            chart
+                .configure_mesh()
+                .disable_mesh()
+                .x_desc("position in the context")
+                .y_desc("layer")
+                .y_labels(rows.min(32))
+                .y_label_formatter(&layer_name)
+                .draw()
+                .map_err(|error| error.to_string())?;
+            for (i, layer) in self.layers.iter().enumerate() {
+                let row = rows - 1 - i;
+                let mut counts = vec![0_usize; columns];
+                for &position in layer.selected.iter().filter(|&&position| position < n_context) {
+                    counts[position * columns / n_context] += 1;
+                }
+                let cells = counts.iter().enumerate().filter(|&(_, &count)| count > 0).map(|(column, &count)| {
+                    let start = (column * n_context).div_ceil(columns);
+                    let end = ((column + 1) * n_context).div_ceil(columns).max(start + 1);
+                    let share = count as f64 / (end - start) as f64;
+                    Rectangle::new(
+                        [(start, row), (end, row + 1)],
+                        RGBColor(20, 60, 140).mix(0.15 + 0.85 * share.min(1.0)).filled(),
+                    )
+                });
+                chart.draw_series(cells).map_err(|error| error.to_string())?;
+            }
+            root.present().map_err(|error| error.to_string())?;
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
+    use super::*;
+
+    fn xray(position: usize, selected: Vec<usize>) -> Xray {
+        Xray { position, tokens: Vec::new(), layers: vec![Layer { layer: 3, selected }] }
+    }
+
+    fn cells(svg: &str) -> usize {
+        svg.lines().filter(|line| line.starts_with("<rect") && line.contains("#143C8C")).count()
+    }
+
+    #[test]
+    fn every_selected_position_has_its_cell() {
+        assert_eq!(cells(&xray(9, vec![0, 4, 9]).svg().unwrap()), 3);
+        assert_eq!(cells(&xray(9, vec![]).svg().unwrap()), 0);
+    }
+
+    #[test]
+    fn a_long_context_is_binned() {
+        assert_eq!(cells(&xray(100_000, (0..=100_000).collect()).svg().unwrap()), COLUMNS);
+    }
+}
