@@ -4,6 +4,7 @@
 //! program. [`steps`] is the test command of the README.
 #![deny(missing_docs)]
 
+pub mod browser;
 pub mod steps;
 pub mod tidy;
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{repository_root, steps, tidy};
+use xtask::{browser, repository_root, steps, tidy};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Automation of Sferic")]
@@ -19,6 +19,12 @@ enum Task {
     Test,
     /// Run the tidy rules alone and list what is getting long.
     Tidy,
+    /// Run the kernel suites in headless Chromium, all of them or those whose folder contains a text.
+    Browser {
+        /// Part of a kernel folder.
+        #[arg(default_value = "")]
+        kernel: String,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -26,6 +32,7 @@ fn main() -> Result<ExitCode> {
     let passed = match Arguments::parse().task {
         Task::Test => steps::run_all(&root)?,
         Task::Tidy => tidy::print_report(&root)?,
+        Task::Browser { kernel } => browser::run(&root, &[kernel.as_str()])?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

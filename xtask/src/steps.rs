@@ -54,14 +54,44 @@ pub fn run_all(root: &Path) -> Result<bool> {
     for (step, verdict, elapsed) in &results {
         println!("   {}", result_line(step, *verdict, *elapsed));
     }
-    let failed: Vec<&str> =
+    let start = Instant::now();
+    let browser = run_browser(root)?;
+    let browser_line = match browser {
+        Verdict::Skipped => format!("browser: skipped, this machine lacks {}", crate::browser::missing().unwrap_or("nothing")),
+        verdict => format!(
+            "browser: {} {:.1} s",
+            if verdict == Verdict::Passed { "passed in" } else { "FAILED after" },
+            start.elapsed().as_secs_f64()
+        ),
+    };
+    println!("   {browser_line}");
+    let mut failed: Vec<&str> =
         results.iter().filter(|(_, verdict, _)| *verdict == Verdict::Failed).map(|(step, ..)| step.name).collect();
+    if browser == Verdict::Failed {
+        failed.push("browser");
+    }
     if failed.is_empty() {
         println!("== all steps passed");
     } else {
         println!("== failed: {}", failed.join(", "));
     }
     Ok(failed.is_empty())
+}
+
+/// Runs the kernel suites in a browser where one is installed; `SFERIC_REQUIRE_GPU=1` makes its absence a failure too.
+fn run_browser(root: &Path) -> Result<Verdict> {
+    if crate::browser::missing().is_some() {
+        let is_required = std::env::var("SFERIC_REQUIRE_GPU").is_ok_and(|value| value == "1");
+        return Ok(if is_required { Verdict::Failed } else { Verdict::Skipped });
+    }
+    println!("\n== browser: cargo xtask browser");
+    match crate::browser::run(root, crate::browser::PASSING) {
+        Ok(passed) => Ok(if passed { Verdict::Passed } else { Verdict::Failed }),
+        Err(error) => {
+            println!("{error:#}");
+            Ok(Verdict::Failed)
+        }
+    }
 }
 
 /// Says what the GPU suites will do where no adapter is found; `required` is the value of `SFERIC_REQUIRE_GPU`.

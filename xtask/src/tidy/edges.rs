@@ -5,17 +5,19 @@ use super::{DependencyKind, Finding, Package, Workspace};
 /// Edges among our own packages, as the architecture draws them. A package that is not listed has to be added here first.
 const EDGES: &[(&str, &[&str])] = &[
     ("sferic-shaders", &[]),
+    ("sferic-gpu", &["sferic-shaders"]),
+    ("sferic-lightning", &["sferic-gpu", "sferic-shaders"]),
     ("sferic-ops", &["sferic-shaders"]),
     ("sferic-model", &["sferic-ops"]),
     ("sferic-weights", &[]),
     ("sferic-text", &[]),
     ("sferic-engine", &["sferic-model", "sferic-weights", "sferic-text"]),
     ("sferic-train", &["sferic-model", "sferic-weights", "sferic-text"]),
-    ("sferic-bench", &["sferic-engine"]),
+    ("sferic-bench", &["sferic-engine", "sferic-gpu", "sferic-shaders"]),
     ("sferic-server", &["sferic-engine"]),
     // The binary also carries `sferic train` and, when they exist, `sferic bench` and `sferic serve`.
     ("sferic-cli", &["sferic-engine", "sferic-train", "sferic-bench", "sferic-server"]),
-    ("sferic-web", &["sferic-engine"]),
+    ("sferic-web", &["sferic-engine", "sferic-gpu", "sferic-shaders"]),
     ("sferic-desktop", &["sferic-engine"]),
     ("sferic-testkit", &["sferic-engine", "sferic-model", "sferic-weights", "sferic-text"]),
 ];
@@ -24,12 +26,22 @@ const FREE: &[&str] = &["sferic-tests", "xtask"];
 /// The only package that may be a dev-dependency among ours.
 const TEST_SUPPORT: &str = "sferic-testkit";
 
-/// Names the crates of the graphics and compute layer begin with. Only `sferic-ops` may name them.
+/// Names the crates of the graphics and compute layer begin with. Only these two packages may name them.
 const GRAPHICS_CRATES: &[&str] = &["cubecl", "wgpu", "naga", "cudarc", "ash"];
-const GRAPHICS_PACKAGE: &str = "sferic-ops";
+const GRAPHICS_PACKAGES: [&str; 2] = ["sferic-ops", "sferic-gpu"];
 /// Packages that stay free of Burn, so that they build anywhere in seconds.
-const BURN_FREE: &[&str] =
-    &["sferic-shaders", "sferic-weights", "sferic-text", "sferic-cli", "sferic-server", "sferic-web", "sferic-desktop", "xtask"];
+const BURN_FREE: &[&str] = &[
+    "sferic-shaders",
+    "sferic-gpu",
+    "sferic-lightning",
+    "sferic-weights",
+    "sferic-text",
+    "sferic-cli",
+    "sferic-server",
+    "sferic-web",
+    "sferic-desktop",
+    "xtask",
+];
 /// All that the model definition may be written with.
 const MODEL_PACKAGE: &str = "sferic-model";
 const MODEL_DEPENDENCIES: &[&str] = &["burn", "sferic-ops", "serde", "serde_json", "thiserror"];
@@ -59,14 +71,20 @@ pub fn crate_edges(workspace: &Workspace) -> Vec<Finding> {
     findings
 }
 
-/// Finds graphics crates outside `sferic-ops`, Burn where it may not be, and foreign crates in the model definition.
+/// Finds graphics crates outside their packages, Burn where it may not be, and foreign crates in the model definition.
 pub fn graphics_crates(workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();
     for package in &workspace.packages {
         for dependency in &package.dependencies {
             let name = dependency.name.as_str();
-            if package.name != GRAPHICS_PACKAGE && is_graphics_crate(name) && dependency.kind != DependencyKind::Dev {
-                findings.push(finding(package, format!("{} depends on {name}; only {GRAPHICS_PACKAGE} may", package.name)));
+            if !GRAPHICS_PACKAGES.contains(&package.name.as_str())
+                && is_graphics_crate(name)
+                && dependency.kind != DependencyKind::Dev
+            {
+                findings.push(finding(
+                    package,
+                    format!("{} depends on {name}; only {} may", package.name, GRAPHICS_PACKAGES.join(" and ")),
+                ));
             }
             if BURN_FREE.contains(&package.name.as_str()) && (name == "burn" || name.starts_with("burn-")) {
                 findings.push(finding(package, format!("{} depends on {name}; it has to stay free of Burn", package.name)));
@@ -146,7 +164,7 @@ mod tests {
         assert_eq!(
             messages(&graphics_crates(&workspace)),
             [
-                "sferic-engine depends on cubecl-wgpu; only sferic-ops may",
+                "sferic-engine depends on cubecl-wgpu; only sferic-ops and sferic-gpu may",
                 "sferic-model depends on rand; allowed: burn, sferic-ops, serde, serde_json, thiserror",
                 "sferic-text depends on burn-tensor; it has to stay free of Burn",
             ]

@@ -38,7 +38,8 @@ pub fn kernel_sources(tree: &Tree) -> Vec<Finding> {
             if ["{{", "}}", "#ifdef", "#import"].iter().any(|mark| code.contains(mark)) {
                 findings.push(Finding::at(path, line_idx + 1, "a template mark: WGSL here is plain, specialise by the prelude"));
             }
-            if code.contains("@binding(") && comment.trim().is_empty() {
+            // The parameters are one struct, declared above them in the same file.
+            if code.contains("@binding(") && !code.contains("> params: Params") && comment.trim().is_empty() {
                 findings.push(Finding::at(path, line_idx + 1, "a binding without a comment: give its shape and type"));
             }
         }
