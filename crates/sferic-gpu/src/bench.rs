@@ -63,6 +63,7 @@ pub async fn run_benches(
     for suite in SUITES {
         let cases = match (suite.benches)(&device.capabilities.limited_to(features)) {
             Ok(cases) => cases,
+            Err(_) if !suite.kernel.contains(filter) => continue,
             Err(error) => {
                 let (kernel, case, work) = (suite.kernel, String::new(), Work::default());
                 rows.push(Row { kernel, case, tier, work, result: Err(error.to_string()) });
