@@ -48,8 +48,11 @@ impl Xray {
                 .y_label_area_size(48)
                 .build_cartesian_2d(0..n_context, 0..rows)
                 .map_err(|error| error.to_string())?;
-            let layer_name =
-                |row: &usize| self.layers.get(rows - 1 - row.min(&(rows - 1))).map_or(String::new(), |l| l.layer.to_string());
+            // The label of a row stands at its lower edge.
+            let layer_name = |row: &usize| match rows.checked_sub(1 + row).and_then(|at| self.layers.get(at)) {
+                Some(layer) => layer.layer.to_string(),
+                None => String::new(),
+            };
             chart
                 .configure_mesh()
                 .disable_mesh()
