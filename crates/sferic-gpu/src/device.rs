@@ -67,7 +67,7 @@ impl Device {
             let names: Vec<_> = found.iter().map(|adapter| adapter.get_info().name).collect();
             return Err(GpuError::NoAdapter { wanted, found: if names.is_empty() { "none".into() } else { names.join(", ") } });
         };
-        Self::request(adapter).await
+        Self::on(adapter).await
     }
 
     /// States that the device has subgroups although wgpu does not say so: its browser back end passes no such feature on, while a page can ask
@@ -79,7 +79,11 @@ impl Device {
         self
     }
 
-    async fn request(adapter: &wgpu::Adapter) -> Result<Self, GpuError> {
+    /// Opens `adapter` with all the features and limits that it offers.
+    ///
+    /// # Errors
+    /// [`GpuError::NoDevice`] when the driver refuses.
+    pub async fn on(adapter: &wgpu::Adapter) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         let features = adapter.features().difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
         let descriptor = wgpu::DeviceDescriptor {

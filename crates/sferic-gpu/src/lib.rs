@@ -15,5 +15,5 @@ pub use bench::{CACHE_BYTES, Measured, Row, run_benches};
 pub use device::{Device, Selection, adapters};
 pub use error::GpuError;
 pub use graph::{Buffer, Graph, Task};
-pub use runner::{Pipeline, Prepared, Timing};
+pub use runner::{Pipeline, Prepared, ReadBack, Timing};
 pub use suite::{Outcome, Report, run_suites};

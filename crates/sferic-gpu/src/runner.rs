@@ -1,6 +1,6 @@
 //! Pipelines, buffers and clocks for cases.
 
-use crate::{Device, GpuError};
+use crate::{Buffer, Device, GpuError};
 use sferic_shaders::kernel::{Case, Dialect, Outputs, Program};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -98,19 +98,50 @@ impl Device {
         self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| GpuError::Device(error.to_string()))
     }
 
-    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
-        let size = range.end - range.start;
+    /// Adds to `encoder` the copy of `part` to memory that the host can read.
+    pub(crate) fn stage(&self, encoder: &mut wgpu::CommandEncoder, part: &Buffer) -> Staged {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size: part.size, usage, mapped_at_creation: false };
+        let staging = self.device.create_buffer(&descriptor);
+        encoder.copy_buffer_to_buffer(&part.whole, part.start, &staging, 0, part.size);
+        Staged(staging)
+    }
+
+    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
+        let part = Buffer { whole: buffer.clone(), start: range.start, size: range.end - range.start };
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+        let staged = self.stage(&mut encoder, &part);
         self.queue.submit([encoder.finish()]);
-        let (sender, receiver) = oneshot();
+        ReadBack::start(staged).bytes(self).await
+    }
+}
+
+/// A copy that is part of a submission to come.
+pub(crate) struct Staged(wgpu::Buffer);
+
+/// A part of a buffer on its way to the host.
+pub struct ReadBack {
+    staging: wgpu::Buffer,
+    mapped: Receiver,
+}
+
+impl ReadBack {
+    /// Asks for the copy, whose submission has been made.
+    pub(crate) fn start(Staged(staging): Staged) -> Self {
+        let (sender, mapped) = oneshot();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| sender.send(result));
-        self.wait()?;
-        receiver.await.map_err(|error| GpuError::Device(error.to_string()))?;
-        let bytes = staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
-        staging.unmap();
+        Self { staging, mapped }
+    }
+
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub async fn bytes(self, device: &Device) -> Result<Vec<u8>, GpuError> {
+        device.wait()?;
+        self.mapped.await.map_err(|error| GpuError::Device(error.to_string()))?;
+        let bytes = self.staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
+        self.staging.unmap();
         Ok(bytes)
     }
 }
@@ -288,11 +319,14 @@ impl Sender {
     }
 }
 
-fn oneshot() -> (Sender, impl Future<Output = Mapped>) {
-    let slot = Arc::new(Mutex::new(Slot::default()));
-    let sender = Sender(slot.clone());
-    let receiver = std::future::poll_fn(move |context| {
-        let Ok(mut slot) = slot.lock() else { return std::task::Poll::Ready(Err(wgpu::BufferAsyncError)) };
+/// The other end.
+struct Receiver(Arc<Mutex<Slot>>);
+
+impl Future for Receiver {
+    type Output = Mapped;
+
+    fn poll(self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Mapped> {
+        let Ok(mut slot) = self.0.lock() else { return std::task::Poll::Ready(Err(wgpu::BufferAsyncError)) };
         match slot.result.take() {
             Some(result) => std::task::Poll::Ready(result),
             None => {
@@ -300,6 +334,10 @@ fn oneshot() -> (Sender, impl Future<Output = Mapped>) {
                 std::task::Poll::Pending
             }
         }
-    });
-    (sender, receiver)
+    }
+}
+
+fn oneshot() -> (Sender, Receiver) {
+    let slot = Arc::new(Mutex::new(Slot::default()));
+    (Sender(slot.clone()), Receiver(slot))
 }

@@ -11,7 +11,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sferic-model", &["sferic-ops"]),
     ("sferic-weights", &[]),
     ("sferic-text", &[]),
-    ("sferic-engine", &["sferic-model", "sferic-weights", "sferic-text"]),
+    ("sferic-engine", &["sferic-lightning", "sferic-model", "sferic-weights", "sferic-text"]),
     ("sferic-train", &["sferic-model", "sferic-weights", "sferic-text"]),
     ("sferic-bench", &["sferic-engine", "sferic-gpu", "sferic-shaders"]),
     ("sferic-server", &["sferic-engine"]),
