@@ -209,6 +209,26 @@ impl Graph {
 }
 
 impl Device {
+    /// Submits `graphs` one after the other, and then the reading of `parts`.
+    pub fn submit(&self, graphs: &[&Graph], parts: &[Buffer]) -> Vec<ReadBack> {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("submit") });
+        for graph in graphs {
+            graph.encode(&mut encoder, 0..graph.len(), None);
+        }
+        let staged: Vec<_> = parts.iter().map(|part| self.stage(&mut encoder, part)).collect();
+        self.queue.submit([encoder.finish()]);
+        staged.into_iter().map(ReadBack::start).collect()
+    }
+
+    /// Submits what has been written, and waits for it.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub fn flush(&self) -> Result<(), GpuError> {
+        self.queue.submit([]);
+        self.wait()
+    }
+
     /// Copies `bytes` to a new buffer.
     ///
     /// # Errors

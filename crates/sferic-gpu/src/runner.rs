@@ -93,7 +93,7 @@ impl Device {
     }
 
     /// Waits for everything submitted so far.
-    fn wait(&self) -> Result<(), GpuError> {
+    pub(crate) fn wait(&self) -> Result<(), GpuError> {
         // A browser waits by itself.
         self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| GpuError::Device(error.to_string()))
     }

@@ -6,6 +6,8 @@
 use crate::architecture::{Architecture, Selection};
 use crate::pages::{OutOfPages, PAGE, Pages, Table};
 use sferic_gpu::{Buffer, Device, GpuError};
+use sferic_shaders::kernel::f16_bits;
+use sferic_shaders::kernel::random::Random;
 use sferic_shaders::rope::append::Format;
 
 /// Number formats of the caches.
@@ -68,7 +70,17 @@ pub(crate) struct Caches {
     /// Counts the times that the buffers have been replaced.
     pub(crate) generation: u64,
     page_bytes: Vec<[u64; 2]>,
+    formats: CacheFormats,
     most_pages: usize,
+}
+
+/// A page of random numbers. In FP8 every word is four codes and, as a scale or two bf16 numbers, neither NaN nor large.
+fn random_page(random: &mut Random, format: Format, bytes: usize) -> Vec<u8> {
+    match format {
+        Format::F32 => (0..bytes / 4).flat_map(|_| random.signed().to_le_bytes()).collect(),
+        Format::F16 => (0..bytes / 2).flat_map(|_| f16_bits(random.signed()).to_le_bytes()).collect(),
+        Format::Fp8 => (0..bytes / 4).flat_map(|_| (random.bits() as u32 & 0x80BF_80BF | 0x3C00_3C00).to_le_bytes()).collect(),
+    }
 }
 
 impl Caches {
@@ -86,7 +98,7 @@ impl Caches {
             architecture.layers.iter().map(|layer| formats.page_bytes(architecture, layer.selection)).collect();
         let largest = page_bytes.iter().flatten().copied().max().unwrap_or(1).max(1);
         let most_pages = most_pages.min((device.largest_buffer() / largest) as usize);
-        let mut caches = Self { pages: Pages::new(0), layers: Vec::new(), generation: 0, page_bytes, most_pages };
+        let mut caches = Self { pages: Pages::new(0), layers: Vec::new(), generation: 0, page_bytes, formats, most_pages };
         caches.layers = caches.allocate(device, Self::FIRST.min(most_pages))?;
         caches.pages.grow(Self::FIRST.min(most_pages));
         Ok(caches)
@@ -124,6 +136,26 @@ impl Caches {
         }
         self.pages.grow(n_pages);
         self.generation += 1;
+        Ok(())
+    }
+
+    /// Fills the pages of `table` with random rows and keys.
+    pub(crate) fn fill(&self, device: &Device, table: &Table, seed: u64) -> Result<(), GpuError> {
+        // So many different pages, over and over: scores are as various as they need to be, and making them takes no time.
+        const DIFFERENT: usize = 61;
+        let mut random = Random::new(seed);
+        for (layer, &[latent, index]) in self.layers.iter().zip(&self.page_bytes) {
+            for (buffer, bytes, format) in
+                [(&layer.latent, latent, self.formats.latent), (&layer.index, index, self.formats.index)]
+            {
+                let pages: Vec<_> = (0..DIFFERENT).map(|_| random_page(&mut random, format, bytes as usize)).collect();
+                for (at, &page) in table.pages.iter().enumerate().filter(|_| bytes > 0) {
+                    device.write(buffer, bytes * u64::from(page), &pages[at % DIFFERENT]);
+                }
+            }
+            // Written data waits in the host's memory until something is submitted.
+            device.flush()?;
+        }
         Ok(())
     }
 

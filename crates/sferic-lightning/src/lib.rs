@@ -7,6 +7,7 @@
 
 pub mod architecture;
 mod cache;
+mod decode;
 mod model;
 pub mod pages;
 mod record;
@@ -14,7 +15,9 @@ pub mod weights;
 mod workspace;
 
 pub use cache::{CacheError, CacheFormats};
+pub use decode::{Decoder, Drawn};
 pub use model::{Logits, Model, ModelError, Output, Request, Sequence, Settings};
 pub use sferic_gpu::Device;
 pub use sferic_shaders::kernel::WeightFormat;
+pub use sferic_shaders::sample::next_token::Settings as Sampling;
 pub use weights::{Formats, LoadError, ModelWeights, Source};

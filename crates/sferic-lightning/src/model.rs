@@ -134,16 +134,33 @@ struct State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+pub(crate) struct Key {
     shape: StepShape,
     /// The rows whose logits follow.
     logits: (usize, usize),
 }
 
-struct Recorded {
+/// A step that can be replayed.
+pub(crate) struct Recorded {
     graph: Graph,
+    /// Launches before the first layer.
+    prologue: usize,
     /// Launches up to the end of each layer.
     ends: Vec<usize>,
+}
+
+impl Recorded {
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub(crate) fn prologue(&self) -> usize {
+        self.prologue
+    }
+
+    pub(crate) fn ends(&self) -> &[usize] {
+        &self.ends
+    }
 }
 
 /// Recorded steps that are kept: decode in a few sizes of the context, and the chunks of a prompt.
@@ -183,6 +200,13 @@ impl Model {
         &self.0.architecture
     }
 
+    /// Formats of weights and caches, for a reader.
+    pub fn describe(&self) -> String {
+        let caches = self.0.settings.caches;
+        let weights = self.0.weights.head.format.name();
+        format!("weights {weights}, latent rows {}, index keys {}", caches.latent.name(), caches.index.name())
+    }
+
     /// How it runs.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
@@ -198,27 +222,15 @@ impl Model {
         Sequence { model: self.clone(), table: Table::default(), tokens: Vec::new(), shared: true }
     }
 
+    pub(crate) fn workspace(&self) -> &Workspace {
+        &self.0.workspace
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Names of the launches of one decode step at `context` cached tokens, layer by layer; the last list is the head's.
-    ///
-    /// # Errors
-    /// [`ModelError`] as [`Sequence::advance`].
-    pub async fn decode_launches(&self, context: usize) -> Result<Vec<Vec<String>>, ModelError> {
-        let recorded = self.recorded(self.key(context, 1, Request::default())).await?;
-        let names: Vec<String> = recorded.graph.names().map(str::to_owned).collect();
-        let mut lists = Vec::new();
-        let mut start = 0;
-        for &end in recorded.ends.iter().chain([&names.len()]) {
-            lists.push(names[start..end].to_vec());
-            start = end;
-        }
-        Ok(lists)
-    }
-
-    fn key(&self, start: usize, rows: usize, request: Request) -> Key {
+    pub(crate) fn key(&self, start: usize, rows: usize, request: Request) -> Key {
         let end = start + rows;
         let longest = self.0.workspace.n_pages * PAGE;
         let bucket = end.next_power_of_two().max(FIRST_BUCKET).min(longest);
@@ -246,9 +258,9 @@ impl Model {
     }
 
     /// The step of `key`, recorded on the caches' present buffers.
-    async fn recorded(&self, key: Key) -> Result<Arc<Recorded>, ModelError> {
+    pub(crate) async fn recorded(&self, key: Key) -> Result<Arc<Recorded>, ModelError> {
         loop {
-            let (tasks, ends, generation) = {
+            let (tasks, (prologue, ends), generation) = {
                 let mut state = self.state();
                 if state.generation != state.caches.generation {
                     state.recorded.clear();
@@ -265,7 +277,7 @@ impl Model {
                 (recorder.tasks, ends, state.generation)
             };
             let graph = Graph::new(&self.0.device, &tasks).await?;
-            let recorded = Arc::new(Recorded { graph, ends });
+            let recorded = Arc::new(Recorded { graph, prologue, ends });
             let mut state = self.state();
             // Another sequence may have made the caches grow meanwhile.
             if state.caches.generation == generation {
@@ -294,18 +306,25 @@ impl Model {
         Ok(heads)
     }
 
-    /// Writes what a step reads, and submits it. Nothing of another step comes between.
+    /// Writes what a step reads. Nothing of another step comes between while the result is held.
+    pub(crate) fn write_step(&self, ids: &[u32], start: usize, table: &Table) -> Turn<'_> {
+        let Inner { device, workspace: w, .. } = &*self.0;
+        let mut state = self.state();
+        let positions: Vec<u32> = (start as u32..(start + ids.len()) as u32).collect();
+        device.write(&w.tokens, 0, bytemuck::cast_slice(ids));
+        device.write(&w.positions, 0, bytemuck::cast_slice(&positions));
+        if !state.table.starts_with(&table.pages) {
+            device.write(&w.block_table, 0, bytemuck::cast_slice(&table.pages));
+            state.table.clone_from(&table.pages);
+        }
+        Turn { _state: state }
+    }
+
+    /// Submits a step. Nothing of another step comes between.
     fn submit(&self, recorded: &Recorded, heads: &[(Graph, usize)], step: &Step<'_>) -> Shown {
         let Inner { device, workspace: w, architecture: a, .. } = &*self.0;
-        let mut state = self.state();
         let rows = step.ids.len();
-        let positions: Vec<u32> = (step.start as u32..(step.start + rows) as u32).collect();
-        device.write(&w.tokens, 0, bytemuck::cast_slice(step.ids));
-        device.write(&w.positions, 0, bytemuck::cast_slice(&positions));
-        if !state.table.starts_with(&step.table.pages) {
-            device.write(&w.block_table, 0, bytemuck::cast_slice(&step.table.pages));
-            state.table.clone_from(&step.table.pages);
-        }
+        let _turn = self.write_step(step.ids, step.start, step.table);
         let words = |n: usize| 0..4 * n as u64;
         let mut shown = Shown::default();
         let mut done = 0;
@@ -333,6 +352,11 @@ impl Model {
         }
         shown
     }
+}
+
+/// The right to submit a step.
+pub(crate) struct Turn<'a> {
+    _state: MutexGuard<'a, State>,
 }
 
 /// What a submission needs to know of its step.
@@ -391,6 +415,62 @@ impl Sequence {
         self.tokens.is_empty()
     }
 
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.model.0.device
+    }
+
+    /// Most tokens of a step.
+    pub fn longest_step(&self) -> usize {
+        self.model.0.settings.chunk
+    }
+
+    /// Forgets the tokens after `n_tokens`, whose pages nobody else knows and which stay the sequence's.
+    pub(crate) fn rewind(&mut self, n_tokens: usize) {
+        if self.shared {
+            self.truncate(n_tokens);
+        } else {
+            self.tokens.truncate(n_tokens);
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Makes room for `n_tokens` in all.
+    pub(crate) fn reserve(&mut self, n_tokens: usize) -> Result<(), ModelError> {
+        let context = self.model.0.settings.context;
+        if n_tokens > context {
+            return Err(ModelError::ContextFull { found: n_tokens, context });
+        }
+        Ok(self.model.state().caches.reserve(&self.model.0.device, &mut self.table, n_tokens)?)
+    }
+
+    /// Takes tokens as computed.
+    pub(crate) fn computed(&mut self, ids: impl IntoIterator<Item = u32>) {
+        self.tokens.extend(ids);
+        if self.shared {
+            self.model.state().caches.pages.publish(&mut self.table, &self.tokens);
+        }
+    }
+
+    /// Takes `n_tokens` tokens as computed, with rows and keys of random numbers in the caches: a long context for benchmarks, at once.
+    ///
+    /// # Errors
+    /// [`ModelError`] when they do not fit.
+    pub fn pretend(&mut self, n_tokens: usize, seed: u64) -> Result<(), ModelError> {
+        self.reserve(n_tokens)?;
+        self.shared = false;
+        self.tokens.resize(n_tokens, 0);
+        let model = self.model.clone();
+        Ok(model.state().caches.fill(&model.0.device, &self.table, seed)?)
+    }
+
     /// Shortens the sequence to its first `n_tokens` tokens or, where the last page is shared with others, to the end of the page before.
     pub fn truncate(&mut self, n_tokens: usize) {
         if n_tokens >= self.tokens.len() {
@@ -428,8 +508,7 @@ impl Sequence {
     /// [`ModelError`]; the sequence is unchanged then.
     pub async fn advance(&mut self, ids: &[u32], request: Request) -> Result<Output, ModelError> {
         let model = self.model.clone();
-        let (start, context) = (self.tokens.len(), model.0.settings.context);
-        let end = start + ids.len();
+        let start = self.tokens.len();
         let chunk = model.0.workspace.rows;
         if ids.is_empty() {
             return Ok(Output::default());
@@ -437,10 +516,7 @@ impl Sequence {
         if ids.len() > chunk {
             return Err(ModelError::StepTooLong { found: ids.len(), chunk });
         }
-        if end > context {
-            return Err(ModelError::ContextFull { found: end, context });
-        }
-        model.state().caches.reserve(&model.0.device, &mut self.table, end)?;
+        self.reserve(start + ids.len())?;
         let key = model.key(start, ids.len(), request);
         let recorded = model.recorded(key).await?;
         let heads = if request.logits == Logits::All { model.heads(ids.len()).await? } else { Vec::new() };
@@ -464,11 +540,8 @@ impl Sequence {
         if request.logits == Logits::None {
             output.logits.clear();
         }
-        self.tokens.extend_from_slice(ids);
         self.shared &= !request.dense;
-        if self.shared {
-            model.state().caches.pages.publish(&mut self.table, &self.tokens);
-        }
+        self.computed(ids.iter().copied());
         Ok(output)
     }
 }

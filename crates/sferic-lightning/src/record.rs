@@ -66,8 +66,8 @@ impl<'a> Rows<'a> {
 type Norm<'a> = Option<(&'a Buffer, f64)>;
 
 impl<'a> Recorder<'a> {
-    /// Adds the whole of a step but the head; returns the number of launches after each layer.
-    pub(crate) fn step(&mut self, shape: StepShape) -> Result<Vec<usize>, KernelError> {
+    /// Adds the whole of a step but the head; returns the number of launches before the layers, and up to the end of each.
+    pub(crate) fn step(&mut self, shape: StepShape) -> Result<(usize, Vec<usize>), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let (t, d) = (shape.rows as u32, a.d_model as u32);
         let table = &self.weights.embedding;
@@ -79,13 +79,14 @@ impl<'a> Recorder<'a> {
         let params = step::Params { t, rows: n_positions, pages: w.n_pages as u32 };
         let launch = step::RopeStep { rope: a.d_rope as u32 }.launch(params, self.device)?;
         self.push(launch, &[&w.rope_table, &w.positions, &w.block_table, &w.step]);
+        let prologue = self.tasks.len();
         let mut ends = Vec::with_capacity(self.weights.layers.len());
         for (layer, cache) in self.weights.layers.iter().zip(self.caches) {
             self.attention(layer, cache, shape)?;
             self.feed_forward(layer, shape.rows)?;
             ends.push(self.tasks.len());
         }
-        Ok(ends)
+        Ok((prologue, ends))
     }
 
     /// Adds the logits of up to [`LOGIT_ROWS`] rows from `first` on.
