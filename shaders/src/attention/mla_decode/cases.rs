@@ -24,6 +24,8 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         setup(fma(64, 24, 8, F16, Dense), [2, 8, 200, 200], 3, &[200, 130]),
         setup(fma(40, 8, 4, F32, Dense), [1, 3, 64, 64], 1, &[64]),
         setup(fma(64, 32, 8, F32, Dense), [1, 5, 64, 64], 2, &[1]),
+        // More splits than steps, and a head's columns combined by several workgroups.
+        setup(fma(128, 8, 4, F32, Dense), [2, 3, 2048, 2048], 20, &[2048, 700]),
     ];
     let mut specs: Vec<_> =
         [F32, F16, Fp8].into_iter().flat_map(|f| [fma(512, 64, 16, f, Selected), fma(512, 64, 16, f, Dense)]).collect();

@@ -249,14 +249,21 @@ impl MlaDecode {
             .with_features(features)
     }
 
-    /// The program of the second dispatch. Buffers: partials, stats, u.
-    pub fn combine_program(self) -> Program {
-        let constants = [("LATENT", self.c), ("WG_SIZE", Self::COMBINE_SIZE), ("MAX_SPLITS", Self::MAX_SPLITS)];
+    /// The program of the second dispatch. Buffers: partials, stats, u. The columns of a head are cut into `parts`.
+    pub fn combine_program(self, parts: u32) -> Program {
+        let size = Self::COMBINE_SIZE;
+        let constants = [("LATENT", self.c), ("WG_SIZE", size), ("MAX_SPLITS", Self::MAX_SPLITS), ("PARTS", parts)];
         let prelude = constants.into_iter().fold(Prelude::new(), |prelude, (name, value)| prelude.constant(name, value));
         let bindings = [Binding::read("partials"), Binding::read("stats"), Binding::write("u")];
-        let name = format!("{}:combine[c{}]", Self::NAME, self.c);
+        let name = format!("{}:combine[c{},p{parts}]", Self::NAME, self.c);
         Program::new(name, &prelude, include_str!("mla_combine.wgsl"), &bindings, [Self::COMBINE_SIZE, 1, 1])
-            .with_workgroup_bytes(8 * Self::MAX_SPLITS + 16 * Self::COMBINE_SIZE)
+            .with_workgroup_bytes(12 * Self::MAX_SPLITS + 16 * Self::COMBINE_SIZE)
+    }
+
+    /// Workgroups that share the columns of a head in the second dispatch: where there are many splits there are few queries, and the heads
+    /// alone would not fill a large GPU.
+    fn combine_parts(self, n_splits: u32) -> u32 {
+        if self.c.is_multiple_of(128) && n_splits >= 16 { 4 } else { 1 }
     }
 
     /// Checks the widths on behalf of `kernel`.
@@ -327,13 +334,14 @@ impl MlaDecode {
         let scale = scale * std::f32::consts::LOG2_E;
         let partial = PartialParams { h, q_stride, q_offset, n_slots, n_splits, padded_heads, scale };
         let combine = CombineParams { h, n_splits, padded_heads, u_stride, u_offset };
+        let parts = self.combine_parts(n_splits);
         let bytes = 4 * self.partials_len(sizes) as u64;
         if bytes > device.limits.max_binding_bytes {
             return Err(KernelError::limit(Self::NAME, "bytes of partial sums", bytes, device.limits.max_binding_bytes));
         }
         Ok([
             launch(self.partial_program(), &partial, [padded_heads / self.heads(), n_splits, t], device)?,
-            launch(self.combine_program(), &combine, [h, t, 1], device)?,
+            launch(self.combine_program(parts), &combine, [h, t, parts], device)?,
         ])
     }
 }
