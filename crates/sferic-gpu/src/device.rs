@@ -3,6 +3,7 @@
 use crate::GpuError;
 use crate::runner::Pipelines;
 use sferic_shaders::kernel::{Capabilities, Features, Limits, SubgroupSizes};
+use std::sync::{Arc, OnceLock};
 
 /// Which adapter to open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +32,8 @@ pub struct Device {
     pub(crate) pipelines: Pipelines,
     /// Sizes that the adapter states, whether or not wgpu knows that it has subgroups.
     browser_subgroup: SubgroupSizes,
+    /// Why the device is lost, once it is.
+    lost: Arc<OnceLock<String>>,
 }
 
 /// Every adapter of this machine, best kind first.
@@ -98,7 +101,23 @@ impl Device {
             .request_device(&descriptor)
             .await
             .map_err(|error| GpuError::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
-        Ok(Self::from_parts(adapter, device, queue))
+        let device = Self::from_parts(adapter, device, queue);
+        // Only here: a device that someone else opened keeps the callback of its owner.
+        let lost = device.lost.clone();
+        device.device.set_device_lost_callback(move |reason, message| {
+            let _ = lost.set(format!("{reason:?}: {message}"));
+        });
+        Ok(device)
+    }
+
+    /// Fails once the device is lost.
+    pub(crate) fn check_lost(&self) -> Result<(), GpuError> {
+        // Natively the callback runs inside a poll, and a lost device has more to say than that the poll failed.
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        match self.lost.get() {
+            Some(reason) => Err(GpuError::Device(format!("it is lost ({reason}); open it again"))),
+            None => Ok(()),
+        }
     }
 
     /// Takes a device that exists: one that Burn, or an application's renderer, has opened on `adapter`.
@@ -107,6 +126,7 @@ impl Device {
         Self {
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             pipelines: Pipelines::default(),
+            lost: Arc::default(),
             browser_subgroup: SubgroupSizes { min: info.subgroup_min_size, max: info.subgroup_max_size },
             device,
             queue,

@@ -5,7 +5,6 @@ use sferic_shaders::kernel::{Case, Dialect, Outputs, Program};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use wgpu::util::DeviceExt as _;
 
 /// Seconds of work before the first sample. An H100 that was idle for a second stays at 345 MHz for the first 0.19 s of work and then goes to 1980.
 const WARM_UP: f64 = 0.5;
@@ -162,14 +161,9 @@ impl<'a> Prepared<'a> {
     /// # Errors
     /// [`GpuError::Compile`], or [`GpuError::Device`] when the buffers do not fit.
     pub async fn new(device: &'a Device, case: &'a Case) -> Result<Self, GpuError> {
-        let mut compiled: HashMap<Arc<Program>, Pipeline> = HashMap::new();
         let mut pipelines = Vec::with_capacity(case.steps.len());
         for step in &case.steps {
-            let program = &step.launch.program;
-            if !compiled.contains_key(program) {
-                compiled.insert(program.clone(), device.compile(program).await?);
-            }
-            pipelines.push(compiled[program].clone());
+            pipelines.push(device.pipeline(&step.launch.program).await?);
         }
         let mut prepared = Self { device, case, pipelines, sets: Vec::new() };
         let contents = case.buffers.iter().map(|init| init.bytes()).collect::<Vec<_>>();
@@ -181,8 +175,13 @@ impl<'a> Prepared<'a> {
         let scope = self.device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        // Not `create_buffer_init`: it panics where memory is short or the device is lost.
         let create = |contents: &[u8]| {
-            self.device.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+            let size = contents.len() as u64;
+            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let buffer = self.device.device.create_buffer(&descriptor);
+            self.device.queue.write_buffer(&buffer, 0, contents);
+            buffer
         };
         let buffers: Vec<_> = contents.iter().map(|bytes| create(bytes)).collect();
         let mut groups = Vec::with_capacity(self.case.steps.len());
