@@ -47,6 +47,15 @@ struct Node {
     workgroups: [u32; 3],
 }
 
+impl Node {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// Parameters of all launches share one buffer; every adapter can bind at multiples of this.
 const PARAMS_ALIGNMENT: usize = 256;
 
@@ -114,12 +123,12 @@ impl Graph {
         timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        for node in &self.nodes[range] {
-            let [x, y, z] = node.workgroups;
-            pass.set_pipeline(&node.pipeline);
-            pass.set_bind_group(0, &node.group, &[]);
-            pass.dispatch_workgroups(x, y, z);
-        }
+        self.nodes[range].iter().for_each(|node| node.record(&mut pass));
+    }
+
+    /// Adds every launch to a pass.
+    pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.nodes.iter().for_each(|node| node.record(pass));
     }
 
     /// The programs, in order.

@@ -1,14 +1,11 @@
 //! Pipelines, buffers and clocks for cases.
 
-use crate::{Device, GpuError};
+use crate::{Device, GpuError, Sampling, Timing};
 use sferic_shaders::kernel::{Case, Dialect, Outputs, Program};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::util::DeviceExt as _;
-
-/// Seconds of work before the first sample. An H100 that was idle for a second stays at 345 MHz for the first 0.19 s of work and then goes to 1980.
-const WARM_UP: f64 = 0.5;
 
 /// A program compiled for a device.
 #[derive(Debug, Clone)]
@@ -29,26 +26,6 @@ pub struct Prepared<'a> {
 struct Set {
     buffers: Vec<wgpu::Buffer>,
     groups: Vec<wgpu::BindGroup>,
-}
-
-/// What a benchmark measured, in seconds for one run of all steps.
-#[derive(Debug, Clone)]
-pub struct Timing {
-    /// Every sample, sorted.
-    pub samples: Vec<f64>,
-}
-
-impl Timing {
-    /// The middle sample, seconds.
-    pub fn median(&self) -> f64 {
-        self.samples[self.samples.len() / 2]
-    }
-
-    /// Half the distance between the quartiles as a share of the median.
-    pub fn spread(&self) -> f64 {
-        let n = self.samples.len();
-        (self.samples[3 * n / 4] - self.samples[n / 4]) / 2.0 / self.median()
-    }
 }
 
 impl Device {
@@ -219,60 +196,9 @@ impl<'a> Prepared<'a> {
                 self.add_set(&contents).await?;
             }
         }
-        // A device idles while a check is computed, and lowers its clocks: only work for a while raises them, and shows how long a run takes.
-        let start = web_time::Instant::now();
-        let mut once = self.sample(self.sets.len().max(2)).await?;
-        while start.elapsed().as_secs_f64() < WARM_UP {
-            once = self.sample(runs_of(once)).await?;
-        }
-        let runs = runs_of(once);
-        let mut found = Vec::with_capacity(samples);
-        for _ in 0..samples {
-            found.push(self.sample(runs).await?);
-        }
-        found.sort_by(f64::total_cmp);
-        Ok(Timing { samples: found })
+        let sets = &self.sets;
+        self.device.clock(Sampling::new(samples), sets.len(), |pass, i| self.encode(pass, &sets[i])).await
     }
-
-    /// Seconds of one run, from `runs` of them in one pass.
-    async fn sample(&self, runs: usize) -> Result<f64, GpuError> {
-        let device = &self.device.device;
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let queries = self.device.timestamps.then(|| {
-            device.create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 })
-        });
-        let timestamp_writes = queries.as_ref().map(|query_set| wgpu::ComputePassTimestampWrites {
-            query_set,
-            beginning_of_pass_write_index: Some(0),
-            end_of_pass_write_index: Some(1),
-        });
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        for i in 0..runs {
-            self.encode(&mut pass, &self.sets[i % self.sets.len()]);
-        }
-        drop(pass);
-        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let ticks = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
-        if let Some(queries) = &queries {
-            encoder.resolve_query_set(queries, 0..2, &ticks, 0);
-        }
-        let start = web_time::Instant::now();
-        self.device.queue.submit([encoder.finish()]);
-        if queries.is_none() {
-            self.device.read_buffer(&ticks, 0..16).await?;
-            return Ok(start.elapsed().as_secs_f64() / runs as f64);
-        }
-        let bytes = self.device.read_buffer(&ticks, 0..16).await?;
-        let ticks: &[u64] =
-            &bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default())).collect::<Vec<_>>();
-        let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f64 * f64::from(self.device.queue.get_timestamp_period());
-        Ok(nanoseconds.max(1.0) * 1e-9 / runs as f64)
-    }
-}
-
-/// Runs that fill a sample of 5 ms when one takes `once` seconds.
-fn runs_of(once: f64) -> usize {
-    ((5e-3 / once).ceil() as usize).clamp(3, 500)
 }
 
 type Mapped = Result<(), wgpu::BufferAsyncError>;
