@@ -1,7 +1,7 @@
 //! Pipelines, buffers and clocks for cases.
 
 use crate::{Device, GpuError, Sampling, Timing};
-use sferic_shaders::kernel::{Case, Dialect, Outputs, Program};
+use sferic_shaders::kernel::{Access, Case, Dialect, Outputs, Program, Step};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,6 +123,16 @@ impl<'a> Prepared<'a> {
         Ok(prepared)
     }
 
+    /// Whether a step writes buffer `i`. All sets share such a buffer: runs that write to different ones could overlap, and then the time of
+    /// many runs would be less than that of one, many times.
+    fn is_written(&self, i: usize) -> bool {
+        let writes = |step: &Step| {
+            let bindings = step.launch.program.bindings.iter().zip(&step.buffers);
+            bindings.into_iter().any(|(binding, &buffer)| buffer == i && binding.access == Access::Write)
+        };
+        self.case.steps.iter().any(writes)
+    }
+
     async fn add_set(&mut self, contents: &[Vec<u8>]) -> Result<(), GpuError> {
         let scope = self.device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -130,7 +140,14 @@ impl<'a> Prepared<'a> {
         let create = |contents: &[u8]| {
             self.device.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
         };
-        let buffers: Vec<_> = contents.iter().map(|bytes| create(bytes)).collect();
+        let buffers: Vec<_> = contents
+            .iter()
+            .enumerate()
+            .map(|(i, bytes)| match self.sets.first() {
+                Some(first) if self.is_written(i) => first.buffers[i].clone(),
+                _ => create(bytes),
+            })
+            .collect();
         let mut groups = Vec::with_capacity(self.case.steps.len());
         for (step, pipeline) in self.case.steps.iter().zip(&self.pipelines) {
             let params = (!step.launch.params.is_empty()).then(|| create(&step.launch.params));
@@ -182,13 +199,14 @@ impl<'a> Prepared<'a> {
         Ok(Outputs(outputs))
     }
 
-    /// Times the steps: `samples` samples of enough runs each to fill 5 ms, over so many copies of the buffers that no run finds its
-    /// inputs in a cache of `cache_bytes`.
+    /// Times the steps: `samples` samples of enough runs each to fill 5 ms, over so many copies of what the steps only read that no run
+    /// finds its inputs in a cache of `cache_bytes`. What they write is one buffer for all runs, as a model's scratch is.
     ///
     /// # Errors
     /// [`GpuError::Device`] when memory for the copies is short, or the device is lost.
     pub async fn time(&mut self, samples: usize, cache_bytes: u64) -> Result<Timing, GpuError> {
-        let bytes: u64 = self.sets[0].buffers.iter().map(wgpu::Buffer::size).sum();
+        let read = self.sets[0].buffers.iter().enumerate().filter(|(i, _)| !self.is_written(*i));
+        let bytes: u64 = read.map(|(_, buffer)| buffer.size()).sum();
         let copies = cache_bytes.div_ceil(bytes.max(1)).clamp(1, 64) as usize;
         if self.sets.len() < copies {
             let contents = self.case.buffers.iter().map(|init| init.bytes()).collect::<Vec<_>>();
