@@ -65,6 +65,8 @@ impl Graph {
     /// # Errors
     /// [`GpuError::Compile`] for a program that the driver refuses, [`GpuError::Device`] for buffers that do not suit.
     pub async fn new(device: &Device, tasks: &[Task]) -> Result<Self, GpuError> {
+        let programs: Vec<_> = tasks.iter().map(|task| task.launch.program.clone()).collect();
+        let pipelines = device.pipelines(&programs).await?;
         let mut params = Vec::new();
         let mut starts = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -76,8 +78,7 @@ impl Graph {
         let params = device.upload("params", &params)?;
         let mut nodes = Vec::with_capacity(tasks.len());
         let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        for (task, start) in tasks.iter().zip(starts) {
-            let pipeline = device.pipeline(&task.launch.program).await?;
+        for ((task, start), pipeline) in tasks.iter().zip(starts).zip(pipelines) {
             let own = (!task.launch.params.is_empty()).then(|| wgpu::BufferBinding {
                 buffer: &params.0,
                 offset: start as u64,

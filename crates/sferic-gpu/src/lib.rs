@@ -10,6 +10,7 @@ mod device;
 mod error;
 mod graph;
 mod runner;
+mod store;
 mod suite;
 
 pub use bench::{CACHE_BYTES, Measured, Row, run_benches};
@@ -18,4 +19,5 @@ pub use device::{Device, Selection, adapters};
 pub use error::GpuError;
 pub use graph::{Buffer, Graph, Task};
 pub use runner::{Pipeline, Prepared};
+pub use store::PipelineStore;
 pub use suite::{Outcome, Report, run_suites};
