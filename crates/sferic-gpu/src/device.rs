@@ -2,6 +2,7 @@
 
 use crate::GpuError;
 use crate::runner::Pipelines;
+use crate::store::{Kept, PipelineStore};
 use sferic_shaders::kernel::{Capabilities, Features, Limits, SubgroupSizes};
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +30,11 @@ pub struct Device {
     /// What it can do.
     pub capabilities: Capabilities,
     pub(crate) timestamps: bool,
+    /// Whether it computes on the CPU.
+    pub software: bool,
     pub(crate) pipelines: Pipelines,
+    pub(crate) kept: Option<Arc<Kept>>,
+    info: wgpu::AdapterInfo,
     /// Sizes that the adapter states, whether or not wgpu knows that it has subgroups.
     browser_subgroup: SubgroupSizes,
     /// Why the device is lost, once it is.
@@ -123,7 +128,7 @@ impl Device {
     /// Takes a device that exists: one that Burn, or an application's renderer, has opened on `adapter`.
     pub fn from_parts(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = adapter.get_info();
-        Self {
+        let device = Self {
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             pipelines: Pipelines::default(),
             lost: Arc::default(),
@@ -133,7 +138,25 @@ impl Device {
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             api: info.backend.to_string(),
             capabilities: capabilities(adapter, &info),
-            name: info.name,
+            name: info.name.clone(),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            kept: None,
+            info,
+        };
+        device.with_pipeline_store(PipelineStore::standard().as_ref())
+    }
+
+    /// Keeps compiled pipelines in `store`, or in no file. Devices start with [`PipelineStore::standard`].
+    #[must_use]
+    pub fn with_pipeline_store(mut self, store: Option<&PipelineStore>) -> Self {
+        self.kept = store.and_then(|store| Kept::open(&self.device, &self.info, store)).map(Arc::new);
+        self
+    }
+
+    /// Removes the file of compiled pipelines: for the loss of a device, of which a pipeline may have been the reason.
+    pub fn discard_kept_pipelines(&self) {
+        if let Some(kept) = &self.kept {
+            kept.discard();
         }
     }
 }

@@ -70,6 +70,15 @@ struct Node {
     workgroups: [u32; 3],
 }
 
+impl Node {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// Parameters of all launches share one buffer; every adapter can bind at multiples of this.
 const PARAMS_ALIGNMENT: usize = 256;
 
@@ -79,6 +88,8 @@ impl Graph {
     /// # Errors
     /// [`GpuError::Compile`] for a program that the driver refuses, [`GpuError::Device`] for buffers that do not suit.
     pub async fn new(device: &Device, tasks: &[Task]) -> Result<Self, GpuError> {
+        let programs: Vec<_> = tasks.iter().map(|task| task.launch.program.clone()).collect();
+        let pipelines = device.pipelines(&programs).await?;
         let mut params = Vec::new();
         let mut starts = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -90,8 +101,7 @@ impl Graph {
         let params = device.upload("params", &params)?;
         let mut nodes = Vec::with_capacity(tasks.len());
         let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        for (task, start) in tasks.iter().zip(starts) {
-            let pipeline = device.pipeline(&task.launch.program).await?;
+        for ((task, start), pipeline) in tasks.iter().zip(starts).zip(pipelines) {
             let own = (!task.launch.params.is_empty()).then(|| wgpu::BufferBinding {
                 buffer: &params.whole,
                 offset: start as u64,
@@ -144,12 +154,12 @@ impl Graph {
         timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        for node in &self.nodes[range] {
-            let [x, y, z] = node.workgroups;
-            pass.set_pipeline(&node.pipeline);
-            pass.set_bind_group(0, &node.group, &[]);
-            pass.dispatch_workgroups(x, y, z);
-        }
+        self.nodes[range].iter().for_each(|node| node.record(&mut pass));
+    }
+
+    /// Adds every launch to a pass.
+    pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.nodes.iter().for_each(|node| node.record(pass));
     }
 
     /// The programs, in order.
