@@ -3,7 +3,7 @@
 use crate::architecture::{Architecture, Selection};
 use crate::cache::{CacheError, CacheFormats, Caches};
 use crate::pages::{OutOfPages, PAGE, Table};
-use crate::record::{Recorder, StepShape, partial_sizes};
+use crate::record::{FIRST_BUCKET, Recorder, StepShape, partial_sizes};
 use crate::weights::ModelWeights;
 use crate::workspace::{LOGIT_ROWS, Workspace};
 use sferic_gpu::{Device, GpuError, Graph, ReadBack, Task};
@@ -165,8 +165,6 @@ impl Recorded {
 
 /// Recorded steps that are kept: decode in a few sizes of the context, and the chunks of a prompt.
 const MOST_RECORDED: usize = 24;
-/// The smallest context that a step is made for.
-const FIRST_BUCKET: usize = 256;
 
 impl Model {
     /// Makes the buffers of a model whose weights are on `device`.
@@ -183,7 +181,7 @@ impl Model {
         if settings.caches.latent == Format::Fp8 && (kv_rank, d_rope) != (512, 64) {
             return Err(ModelError::CacheFormat { kv_rank, d_rope });
         }
-        let partial = partial_sizes(&architecture, settings.caches, settings.chunk, settings.context, &device.capabilities);
+        let partial = partial_sizes(&architecture, settings.caches, settings.context, &device.capabilities);
         let workspace = Workspace::new(&device, &architecture, &weights, settings.context, settings.chunk, partial)?;
         let caches = Caches::new(&device, &architecture, settings.caches, settings.cached_tokens.div_ceil(PAGE))?;
         let state = State { generation: caches.generation, caches, recorded: HashMap::new(), table: Vec::new() };

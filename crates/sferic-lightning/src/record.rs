@@ -10,6 +10,7 @@ use crate::weights::{Layer, Matrix, ModelWeights};
 use crate::workspace::{LOGIT_ROWS, PartialSizes, Workspace};
 use sferic_gpu::{Buffer, Task};
 use sferic_shaders::attention::mla_decode::{LatentFormat, MlaDecode, Sizes, Slots};
+use sferic_shaders::attention::mla_prefill::{self, MlaPrefill};
 use sferic_shaders::indexer::index_scores::{self, IndexScores, KeyFormat};
 use sferic_shaders::indexer::top_k::{self, TopK};
 use sferic_shaders::kernel::{Capabilities, KernelError};
@@ -19,6 +20,9 @@ use sferic_shaders::norm::rms_norm::{self, RmsNorm};
 use sferic_shaders::rope::append::{self, Append, Format};
 use sferic_shaders::rope::{rotate::Layout, step};
 use sferic_shaders::shared::Lanes;
+
+/// The smallest context that a step is made for.
+pub(crate) const FIRST_BUCKET: usize = 256;
 
 /// The most rows that are multiplied as vectors.
 pub(crate) const FEW: usize = gemv::MAX_TOKENS as usize;
@@ -282,9 +286,12 @@ impl<'a> Recorder<'a> {
             let positions = w.positions.part(words(1));
             self.push(launch, &[&w.queries, &w.projections, &cache.index, &w.block_table, &positions, &w.scores]);
             let params = top_k::Params { rows, k, stride: shape.bucket as u32 };
-            let launch = TopK::best(self.device).launch(params, self.device)?;
             let selected = w.selected.part(words(u64::from(k)));
-            self.push(launch, &[&w.scores, &positions, &selected]);
+            let buffers = [&w.scores, &positions, &selected, &w.top_k];
+            for step in TopK::best(self.device).launches(params, self.device)? {
+                let bound: Vec<_> = step.buffers.iter().map(|&i| buffers[i]).collect();
+                self.push(step.launch, &bound);
+            }
         }
         Ok(())
     }
@@ -293,8 +300,16 @@ impl<'a> Recorder<'a> {
         let w = self.workspace;
         let slots = if shape.sparse && layer.kind.selection != Selection::All { Slots::Selected } else { Slots::Dense };
         let (spec, sizes) = mla(self.architecture, self.formats, slots, shape.rows, shape.bucket, self.device);
-        let [partial, combined] = spec.launch(&sizes, self.device)?;
         let which = if slots == Slots::Selected { &w.selected } else { &w.positions };
+        if shape.rows > FEW {
+            let MlaDecode { c, r, format, .. } = spec;
+            let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale, .. } = sizes;
+            let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale };
+            let launch = MlaPrefill::best(c, r, h, format, slots, self.device).launch(&sizes, self.device)?;
+            self.push(launch, &[&w.qfull, &cache.latent, &w.block_table, which, &w.u]);
+            return Ok(());
+        }
+        let [partial, combined] = spec.launch(&sizes, self.device)?;
         self.push(partial, &[&w.qfull, &cache.latent, &w.block_table, which, &w.partials, &w.stats]);
         self.push(combined, &[&w.partials, &w.stats, &w.u]);
         Ok(())
@@ -413,27 +428,29 @@ fn mla(
         u_stride: h * c,
         u_offset: 0,
         n_slots,
-        n_splits: if rows <= FEW { spec.splits(t, h, n_slots) } else { 1 },
+        n_splits: spec.splits(t, h, n_slots),
         scale: a.softmax_scale as f32,
     };
     (spec, sizes)
 }
 
-/// Values that partial sums of attention take in the largest step.
-pub(crate) fn partial_sizes(
-    a: &Architecture,
-    formats: CacheFormats,
-    rows: usize,
-    context: usize,
-    device: &Capabilities,
-) -> PartialSizes {
+/// Values that partial results of attention and selection take in the largest step.
+pub(crate) fn partial_sizes(a: &Architecture, formats: CacheFormats, context: usize, device: &Capabilities) -> PartialSizes {
     let mut most = PartialSizes::default();
+    let longest = context.next_multiple_of(PAGE);
+    let buckets = || std::iter::successors(Some(FIRST_BUCKET.min(longest)), |&b| (b < longest).then(|| (2 * b).min(longest)));
     for slots in [Slots::Dense, Slots::Selected] {
-        for rows in (1..=FEW.min(rows)).chain([rows]) {
-            let (spec, sizes) = mla(a, formats, slots, rows, context.next_multiple_of(PAGE), device);
+        for (rows, bucket) in (1..=FEW).flat_map(|rows| buckets().map(move |bucket| (rows, bucket))) {
+            let (spec, sizes) = mla(a, formats, slots, rows, bucket, device);
             most.partials = most.partials.max(spec.partials_len(&sizes));
             most.stats = most.stats.max(spec.stats_len(&sizes));
         }
+    }
+    // Few rows are what is selected in two launches; more of them are tried all the same, since the kernel decides.
+    let Some(indexer) = &a.indexer else { return most };
+    for (rows, bucket) in (0..=9).flat_map(|log| buckets().map(move |bucket| (1 << log, bucket as u32))) {
+        let params = top_k::Params { rows, k: indexer.top_k as u32, stride: bucket };
+        most.top_k = most.top_k.max(TopK::best(device).scratch_words(params, device) as usize);
     }
     most
 }

@@ -41,6 +41,7 @@ pub(crate) struct Workspace {
     pub(crate) selected: Buffer,
     pub(crate) partials: Buffer,
     pub(crate) stats: Buffer,
+    pub(crate) top_k: Buffer,
     /// Attended latents, `[T, H, C]`.
     pub(crate) u: Buffer,
     /// Attended values, `[T, H, Dv]`.
@@ -86,11 +87,13 @@ impl Widths {
     }
 }
 
-/// Partial sums of attention, in values: of `u` and of its statistics.
+/// Partial results, in words: of `u`, of its statistics, of the selection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PartialSizes {
     pub(crate) partials: usize,
     pub(crate) stats: usize,
+    /// Words of scratch of the selection.
+    pub(crate) top_k: usize,
 }
 
 impl Workspace {
@@ -129,6 +132,7 @@ impl Workspace {
             selected: words("selected", rows * w.slots)?,
             partials: words("partial sums", partial.partials)?,
             stats: words("statistics", partial.stats)?,
+            top_k: words("partial selections", partial.top_k)?,
             u: words("attended latents", rows * a.n_heads * a.kv_rank)?,
             o: words("attended values", rows * a.n_heads * a.d_value)?,
             router: words("router logits", rows * w.n_experts.next_multiple_of(4))?,
@@ -172,6 +176,7 @@ impl Workspace {
             &self.selected,
             &self.partials,
             &self.stats,
+            &self.top_k,
             &self.u,
             &self.o,
             &self.router,
