@@ -43,7 +43,7 @@ mod trace;
 mod verify;
 
 pub use chat::{Chat, ChatOptions, ChatTurn};
-pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, resolve_device};
+pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, kernels_device, resolve_device};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
