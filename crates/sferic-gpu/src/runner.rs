@@ -3,9 +3,8 @@
 use crate::store::Kept;
 use crate::{Buffer, Device, GpuError, Sampling, Timing};
 use sferic_shaders::kernel::{Access, Case, Dialect, Outputs, Program, Step};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A program compiled for a device.
@@ -98,7 +97,8 @@ impl Device {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn compile_together(&self, programs: &[Arc<Program>]) -> Result<(), GpuError> {
-        let missing: HashSet<&Arc<Program>> = {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let missing: std::collections::HashSet<&Arc<Program>> = {
             let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
             programs.iter().filter(|program| !known.contains_key(*program)).collect()
         };
