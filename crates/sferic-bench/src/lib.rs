@@ -4,9 +4,13 @@
 //! row whose result differs from the oracle shows the difference instead of a time.
 #![deny(missing_docs)]
 
+mod attention;
 mod kernels;
 mod xray;
 
+pub use attention::{
+    AttentionFigures, AttentionOptions, AttentionReport, AttentionRow, CacheDtype, Crossover, PartFigures, Shape, attention,
+};
 pub use kernels::{Figures, KernelReport, KernelRow, kernels};
 pub use sferic_gpu::{GpuError, Selection};
 pub use xray::{Layer, Xray};
