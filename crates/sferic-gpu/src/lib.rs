@@ -18,6 +18,6 @@ pub use clock::{Sampling, Timing};
 pub use device::{Device, Selection, adapters};
 pub use error::GpuError;
 pub use graph::{Buffer, Graph, Task};
-pub use runner::{Pipeline, Prepared};
+pub use runner::{Pipeline, Prepared, ReadBack};
 pub use store::PipelineStore;
 pub use suite::{Outcome, Report, run_suites};

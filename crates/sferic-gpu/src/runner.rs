@@ -1,13 +1,12 @@
 //! Pipelines, buffers and clocks for cases.
 
 use crate::store::Kept;
-use crate::{Device, GpuError, Sampling, Timing};
+use crate::{Buffer, Device, GpuError, Sampling, Timing};
 use sferic_shaders::kernel::{Access, Case, Dialect, Outputs, Program, Step};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use wgpu::util::DeviceExt as _;
 
 /// A program compiled for a device.
 #[derive(Debug, Clone)]
@@ -124,24 +123,55 @@ impl Device {
     }
 
     /// Waits for everything submitted so far.
-    fn wait(&self) -> Result<(), GpuError> {
+    pub(crate) fn wait(&self) -> Result<(), GpuError> {
         // A browser waits by itself.
         self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| GpuError::Device(error.to_string()))
     }
 
-    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
-        let size = range.end - range.start;
+    /// Adds to `encoder` the copy of `part` to memory that the host can read.
+    pub(crate) fn stage(&self, encoder: &mut wgpu::CommandEncoder, part: &Buffer) -> Staged {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size: part.size, usage, mapped_at_creation: false };
+        let staging = self.device.create_buffer(&descriptor);
+        encoder.copy_buffer_to_buffer(&part.whole, part.start, &staging, 0, part.size);
+        Staged(staging)
+    }
+
+    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
+        let part = Buffer { whole: buffer.clone(), start: range.start, size: range.end - range.start };
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+        let staged = self.stage(&mut encoder, &part);
         self.queue.submit([encoder.finish()]);
-        let (sender, receiver) = oneshot();
+        ReadBack::start(staged).bytes(self).await
+    }
+}
+
+/// A copy that is part of a submission to come.
+pub(crate) struct Staged(wgpu::Buffer);
+
+/// A part of a buffer on its way to the host.
+pub struct ReadBack {
+    staging: wgpu::Buffer,
+    mapped: Receiver,
+}
+
+impl ReadBack {
+    /// Asks for the copy, whose submission has been made.
+    pub(crate) fn start(Staged(staging): Staged) -> Self {
+        let (sender, mapped) = oneshot();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| sender.send(result));
-        self.wait()?;
-        receiver.await.map_err(|error| GpuError::Device(error.to_string()))?;
-        let bytes = staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
-        staging.unmap();
+        Self { staging, mapped }
+    }
+
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub async fn bytes(self, device: &Device) -> Result<Vec<u8>, GpuError> {
+        device.wait()?;
+        self.mapped.await.map_err(|error| GpuError::Device(error.to_string()))?;
+        let bytes = self.staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
+        self.staging.unmap();
         Ok(bytes)
     }
 }
@@ -159,14 +189,9 @@ impl<'a> Prepared<'a> {
     /// # Errors
     /// [`GpuError::Compile`], or [`GpuError::Device`] when the buffers do not fit.
     pub async fn new(device: &'a Device, case: &'a Case) -> Result<Self, GpuError> {
-        let mut compiled: HashMap<Arc<Program>, Pipeline> = HashMap::new();
         let mut pipelines = Vec::with_capacity(case.steps.len());
         for step in &case.steps {
-            let program = &step.launch.program;
-            if !compiled.contains_key(program) {
-                compiled.insert(program.clone(), device.compile(program).await?);
-            }
-            pipelines.push(compiled[program].clone());
+            pipelines.push(device.pipeline(&step.launch.program).await?);
         }
         let mut prepared = Self { device, case, pipelines, sets: Vec::new() };
         let contents = case.buffers.iter().map(|init| init.bytes()).collect::<Vec<_>>();
@@ -188,8 +213,13 @@ impl<'a> Prepared<'a> {
         let scope = self.device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        // Not `create_buffer_init`: it panics where memory is short or the device is lost.
         let create = |contents: &[u8]| {
-            self.device.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+            let size = contents.len() as u64;
+            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let buffer = self.device.device.create_buffer(&descriptor);
+            self.device.queue.write_buffer(&buffer, 0, contents);
+            buffer
         };
         let buffers: Vec<_> = contents
             .iter()
@@ -292,11 +322,14 @@ impl Sender {
     }
 }
 
-fn oneshot() -> (Sender, impl Future<Output = Mapped>) {
-    let slot = Arc::new(Mutex::new(Slot::default()));
-    let sender = Sender(slot.clone());
-    let receiver = std::future::poll_fn(move |context| {
-        let Ok(mut slot) = slot.lock() else { return std::task::Poll::Ready(Err(wgpu::BufferAsyncError)) };
+/// The other end.
+struct Receiver(Arc<Mutex<Slot>>);
+
+impl Future for Receiver {
+    type Output = Mapped;
+
+    fn poll(self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Mapped> {
+        let Ok(mut slot) = self.0.lock() else { return std::task::Poll::Ready(Err(wgpu::BufferAsyncError)) };
         match slot.result.take() {
             Some(result) => std::task::Poll::Ready(result),
             None => {
@@ -304,6 +337,10 @@ fn oneshot() -> (Sender, impl Future<Output = Mapped>) {
                 std::task::Poll::Pending
             }
         }
-    });
-    (sender, receiver)
+    }
+}
+
+fn oneshot() -> (Sender, Receiver) {
+    let slot = Arc::new(Mutex::new(Slot::default()));
+    (Sender(slot.clone()), Receiver(slot))
 }
