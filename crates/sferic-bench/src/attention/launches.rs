@@ -2,6 +2,7 @@
 
 use super::shape::{CacheDtype, Shape};
 use sferic_shaders::attention::mla_decode::{MlaDecode, Sizes, Slots, Tiles};
+use sferic_shaders::attention::mla_prefill::{self, MlaPrefill};
 use sferic_shaders::indexer::index_scores::{self, IndexScores};
 use sferic_shaders::indexer::top_k::{self, TopK};
 use sferic_shaders::kernel::{Capabilities, KernelError, Step};
@@ -19,7 +20,7 @@ pub(super) struct Launches {
     pub(super) top_k: Vec<Step>,
     /// Of `[queries, latents, block table, selected, partials, stats, output]`.
     pub(super) sparse: Vec<Step>,
-    /// Of the same with the positions instead of the selection.
+    /// Of the same with the positions instead of the selection; none for prefill.
     pub(super) dense: Vec<Step>,
     /// How sparse and dense attention sum.
     pub(super) tiles: [Tiles; 2],
@@ -28,7 +29,14 @@ pub(super) struct Launches {
 }
 
 impl Launches {
-    pub(super) fn new(shape: Shape, dtype: CacheDtype, [t, len]: [u32; 2], device: &Capabilities) -> Result<Self, KernelError> {
+    /// The launches of decode, or of a `prefill` chunk, whose queries are enough not to be split.
+    pub(super) fn new(
+        shape: Shape,
+        dtype: CacheDtype,
+        [t, len]: [u32; 2],
+        prefill: bool,
+        device: &Capabilities,
+    ) -> Result<Self, KernelError> {
         let stride = len.next_multiple_of(PAGE);
         let index = IndexScores::best(shape.index_heads, shape.index_width, dtype.keys(), t, device);
         let sizes = index_scores::Params {
@@ -43,8 +51,12 @@ impl Launches {
         let scores = Step { launch: index.launch(sizes, device)?, buffers: (0..6).collect() };
         let select = TopK::best(device);
         let rows = top_k::Params { rows: t, k: shape.selected, stride };
-        let sparse = Attention::new(shape, dtype, t, (Slots::Selected, shape.selected), device)?;
-        let dense = Attention::new(shape, dtype, t, (Slots::Dense, len), device)?;
+        let [sparse, dense] = if prefill {
+            [Attention::prefill(shape, dtype, t, device)?, Attention::none()]
+        } else {
+            let decode = |slots, n_slots| Attention::decode(shape, dtype, t, (slots, n_slots), device);
+            [decode(Slots::Selected, shape.selected)?, decode(Slots::Dense, len)?]
+        };
         let attention = [0, 1].map(|i| sparse.words[i].max(dense.words[i]));
         Ok(Self {
             scores: vec![scores],
@@ -64,7 +76,28 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(
+    fn none() -> Self {
+        Self { steps: Vec::new(), tiles: Tiles::Fma { heads: 4 }, words: [0; 2] }
+    }
+
+    fn prefill(shape: Shape, dtype: CacheDtype, t: u32, device: &Capabilities) -> Result<Self, KernelError> {
+        let Shape { heads, latent, rotated, selected, .. } = shape;
+        let spec = MlaPrefill::best(latent, rotated, heads, dtype.latents(), Slots::Selected, device);
+        let sizes = mla_prefill::Sizes {
+            t,
+            h: heads,
+            q_stride: heads * shape.row(),
+            q_offset: 0,
+            u_stride: heads * latent,
+            u_offset: 0,
+            n_slots: selected,
+            scale: SCALE,
+        };
+        let step = Step { launch: spec.launch(&sizes, device)?, buffers: vec![0, 1, 2, 3, 6] };
+        Ok(Self { steps: vec![step], tiles: spec.tiles, words: [0; 2] })
+    }
+
+    fn decode(
         shape: Shape,
         dtype: CacheDtype,
         t: u32,

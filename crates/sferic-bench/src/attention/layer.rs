@@ -68,7 +68,7 @@ impl Layer {
     /// Makes the launches, the inputs and the buffers.
     pub(super) fn new(device: &Device, options: &AttentionOptions, [t, len]: [u32; 2], prefill: bool) -> Result<Self, GpuError> {
         let AttentionOptions { shape, dtype, .. } = *options;
-        let launches = Launches::new(shape, dtype, [t, len], &device.capabilities)?;
+        let launches = Launches::new(shape, dtype, [t, len], prefill, &device.capabilities)?;
         let inputs = Inputs::new(shape, dtype, [t, len]);
         let positions: Vec<u32> = (len - t..len).collect();
         let zeros = |label, words: u64| device.allocate(label, 4 * words);

@@ -40,7 +40,7 @@ pub async fn attention(
     };
     let mut rows = Vec::new();
     for &t in &options.queries {
-        for &len in &lengths {
+        for &len in lengths.iter().filter(|&&len| len >= t) {
             each(&format!("{t} queries, {len} tokens"));
             rows.push(measure(&device, options, [t, len], false, copy).await?);
         }

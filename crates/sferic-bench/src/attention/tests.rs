@@ -52,6 +52,16 @@ fn a_wrong_result_is_a_failure_without_a_time() {
 }
 
 #[test]
+fn a_prefill_passes_its_gate_and_has_no_dense_figure() {
+    let Some(device) = pollster::block_on(Device::open(&Selection::Best)).ok() else { return };
+    for dtype in [CacheDtype::F16, CacheDtype::Fp8] {
+        let row = pollster::block_on(measure(&device, &options(dtype), [40, 100], true, 0.0)).unwrap();
+        let figures = row.figures.unwrap_or_else(|| panic!("{:?}", row.reason));
+        assert!(figures.dense.is_none() && figures.attention.microseconds > 0.0);
+    }
+}
+
+#[test]
 fn a_limit_of_the_adapter_is_a_row_that_says_so() {
     let Some(device) = pollster::block_on(Device::open(&Selection::Best)).ok() else { return };
     let shape = Shape { selected: 5000, ..options(CacheDtype::F16).shape };
