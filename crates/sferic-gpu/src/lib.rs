@@ -14,6 +14,8 @@ mod graph;
 mod runner;
 mod store;
 mod suite;
+#[cfg(not(target_arch = "wasm32"))]
+mod together;
 
 pub use bench::{CACHE_BYTES, Measured, Row, run_benches};
 pub use clock::{Sampling, Timing};
