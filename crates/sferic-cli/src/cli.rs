@@ -1,5 +1,9 @@
 //! The command line's grammar.
 
+mod convert;
+
+pub use convert::{CompareArgs, ConvertArgs, pair};
+
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sferic_engine::{AttentionMode, CacheFormat, DeviceChoice, EngineOptions, ModelOptions, SamplingParams};
@@ -43,6 +47,12 @@ pub enum Command {
     /// Compares a run with the folder's golden.safetensors
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArgs),
+    /// Writes a model in another number format
+    #[command(after_help = EXIT_CODES)]
+    Convert(ConvertArgs),
+    /// Shows how far a model is from another on a text
+    #[command(after_help = EXIT_CODES)]
+    Compare(CompareArgs),
     /// Shows which positions each layer selected for a token
     #[command(after_help = EXIT_CODES)]
     Xray(XrayArgs),
