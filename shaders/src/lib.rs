@@ -39,6 +39,7 @@ pub const OPERATIONS: &[&str] = &[
     "indexer/top_k",
     "attention/sparse_mla",
     "attention/mla_decode",
+    "attention/mla_prefill",
     "moe/route",
     "moe/gate_up",
     "moe/down",

@@ -37,6 +37,7 @@ pub const SUITES: &[Suite] = suites![
     indexer / index_scores,
     indexer / top_k,
     attention / mla_decode,
+    attention / mla_prefill,
     moe / route,
     moe / gate_up,
     moe / down,

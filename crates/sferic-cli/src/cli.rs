@@ -6,7 +6,10 @@ pub use convert::{CompareArgs, ConvertArgs, pair};
 
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sferic_engine::{AttentionMode, CacheFormat, DeviceChoice, EngineOptions, ModelOptions, SamplingParams};
+use sferic_engine::{
+    AttentionMode, CacheFormat, CachePrecision, ComputePath, DeviceChoice, EngineOptions, ModelOptions, SamplingParams,
+    WeightPrecision,
+};
 use std::path::PathBuf;
 
 /// Runs and trains language models with sparse attention (DSA) on the CPU or any GPU.
@@ -97,9 +100,18 @@ pub struct EngineArgs {
     /// Reads every token instead of the selected ones
     #[arg(long)]
     pub dense: bool,
-    /// Rounds the caches as DeepSeek serves its models: Hadamard and FP8 index keys, FP8 latents
+    /// Rounds the caches of the reference path as DeepSeek serves its models: Hadamard and FP8 index keys, FP8 latents
     #[arg(long)]
     pub simulate_fp8: bool,
+    /// Computes with the tensor library's stock operations in f32 instead of our kernels: slow and exact
+    #[arg(long, conflicts_with_all = ["weights", "cache"])]
+    pub reference: bool,
+    /// Number format of the weights on a GPU: stored, f32, f16, bf16, fp8, q8 or q4
+    #[arg(long, value_name = "FORMAT", default_value = "stored")]
+    pub weights: WeightPrecision,
+    /// Number format of the caches on a GPU: auto, f32, f16 or fp8
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub cache: CachePrecision,
 }
 
 impl EngineArgs {
@@ -118,6 +130,9 @@ impl EngineArgs {
                 latent_format: format,
                 ..ModelOptions::default()
             },
+            path: if self.reference { ComputePath::Reference } else { ComputePath::Auto },
+            weights: self.weights,
+            cache: self.cache,
         }
     }
 }

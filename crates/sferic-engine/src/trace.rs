@@ -1,11 +1,9 @@
 //! Every intermediate value that can be compared with a reference.
 
-use crate::read_back::{read_f32, read_i32};
+use crate::runtime::{Cached, Feed, Wanted};
 use crate::sampler::greedy;
 use crate::session::check_prompt;
 use crate::{Engine, EngineError};
-use burn::tensor::{Int, Tensor};
-use sferic_model::{AttentionMode, Cache, Options, Probe};
 #[cfg(not(target_family = "wasm"))]
 use sferic_weights::{Dtype, SafeFile, TensorMeta, bytes_from_f32, bytes_from_i32, bytes_from_i64};
 use std::collections::BTreeMap;
@@ -128,72 +126,51 @@ impl Engine {
             let allowed = format!("1 to {n_tokens}, the length of the prompt");
             return Err(EngineError::InvalidTrace { field: "decode_from", allowed, found: n_prefill.to_string() });
         }
-        let mut options = *self.model_options();
-        if request.dense {
-            options.attention = AttentionMode::Dense;
-        }
-        let mut run = Run::new(self, options, n_tokens + request.generate);
+        let mut run = Run::new(self, request.dense, n_tokens + request.generate);
+        let chunk = chunk.min(self.runtime().longest_step());
         for ids in request.ids[..n_prefill].chunks(chunk) {
-            run.step(ids, Step::Prefill).await?;
+            run.step(ids, Feed::Prefill).await?;
         }
         for ids in request.ids[n_prefill..].chunks(1) {
-            run.step(ids, Step::Decode).await?;
+            run.step(ids, Feed::Decode).await?;
         }
         run.finish(request.generate).await
     }
 }
 
-#[derive(Clone, Copy)]
-enum Step {
-    Prefill,
-    Decode,
-}
-
 /// A run in progress: its cache and the values read so far.
 struct Run<'e> {
     engine: &'e Engine,
-    options: Options,
-    cache: Cache,
+    dense: bool,
+    cached: Cached,
     trace: Trace,
     /// Rows of `trace.topk` as they were read; padded to one width at the end.
     selected: BTreeMap<usize, Vec<Vec<i32>>>,
 }
 
 impl<'e> Run<'e> {
-    fn new(engine: &'e Engine, options: Options, capacity: usize) -> Self {
+    fn new(engine: &'e Engine, dense: bool, capacity: usize) -> Self {
         let config = engine.config();
         let trace = Trace {
             logits: Matrix { n_cols: config.vocab_size, ..Matrix::default() },
             hidden: vec![Matrix { n_cols: config.hidden_size, ..Matrix::default() }; config.num_hidden_layers],
             ..Trace::default()
         };
-        Self { engine, options, cache: engine.model().new_cache(capacity), trace, selected: BTreeMap::new() }
+        Self { engine, dense, cached: engine.runtime().start(capacity), trace, selected: BTreeMap::new() }
     }
 
-    /// Computes `ids`, one token for [`Step::Decode`], and reads what the probe saw.
-    async fn step(&mut self, ids: &[u32], step: Step) -> Result<(), EngineError> {
-        const DOING: &str = "reading a trace";
-        let mut probe = Recorder::default();
-        let model = self.engine.model();
-        let hidden = match (step, ids) {
-            (Step::Decode, [token_id]) => model.decode(*token_id, &mut self.cache, &self.options, &mut probe),
-            _ => model.prefill(ids, &mut self.cache, &self.options, &mut probe),
-        };
-        let logits = read_f32(model.logits(hidden), DOING).await?;
+    /// Computes `ids`, one token for [`Feed::Decode`], and keeps what is shown.
+    async fn step(&mut self, ids: &[u32], feed: Feed) -> Result<(), EngineError> {
+        let runtime = self.engine.runtime();
+        let computed = runtime.compute(&mut self.cached, ids, feed, Wanted::Everything, self.dense).await?;
         self.trace.logits.n_rows += ids.len();
-        self.trace.logits.values.extend(logits);
-        for (layer_idx, hidden) in probe.hidden {
-            let values = read_f32(hidden, DOING).await?;
-            if let Some(matrix) = self.trace.hidden.get_mut(layer_idx) {
-                matrix.n_rows += ids.len();
-                matrix.values.extend(values);
-            }
+        self.trace.logits.values.extend(computed.logits);
+        for (matrix, values) in self.trace.hidden.iter_mut().zip(computed.hidden) {
+            matrix.n_rows += ids.len();
+            matrix.values.extend(values);
         }
-        for (layer_idx, indices) in probe.selection {
-            let width = indices.dims()[2];
-            let values = read_i32(indices, DOING).await?;
-            let rows = self.selected.entry(layer_idx).or_default();
-            rows.extend(values.chunks(width.max(1)).map(descending));
+        for (layer_idx, rows) in computed.selected {
+            self.selected.entry(layer_idx).or_default().extend(rows.iter().map(|row| descending(row)));
         }
         Ok(())
     }
@@ -209,29 +186,12 @@ impl<'e> Run<'e> {
         }
         while next_ids.len() < n_generate {
             let Some(&last) = next_ids.last() else { break };
-            let hidden = self.engine.model().decode(last, &mut self.cache, &self.options, &mut sferic_model::NoProbe);
-            let logits = read_f32(self.engine.model().logits(hidden), "computing a token").await?;
-            next_ids.push(greedy(&logits)?);
+            let runtime = self.engine.runtime();
+            let computed = runtime.compute(&mut self.cached, &[last], Feed::Decode, Wanted::Last, false).await?;
+            next_ids.push(greedy(&computed.logits)?);
         }
         self.trace.next_ids = next_ids;
         Ok(self.trace)
-    }
-}
-
-/// Keeps handles of what the model shows; nothing is read before the chunk is submitted.
-#[derive(Default)]
-struct Recorder {
-    hidden: Vec<(usize, Tensor<3>)>,
-    selection: Vec<(usize, Tensor<3, Int>)>,
-}
-
-impl Probe for Recorder {
-    fn hidden(&mut self, layer_idx: usize, hidden: &Tensor<3>) {
-        self.hidden.push((layer_idx, hidden.clone()));
-    }
-
-    fn selection(&mut self, layer_idx: usize, indices: &Tensor<3, Int>) {
-        self.selection.push((layer_idx, indices.clone()));
     }
 }
 

@@ -5,15 +5,19 @@
 #![deny(missing_docs)]
 
 mod bench;
+mod clock;
 mod device;
 mod error;
 mod graph;
 mod runner;
+mod store;
 mod suite;
 
 pub use bench::{CACHE_BYTES, Measured, Row, run_benches};
+pub use clock::{Sampling, Timing};
 pub use device::{Device, Selection, adapters};
 pub use error::GpuError;
 pub use graph::{Buffer, Graph, Task};
-pub use runner::{Pipeline, Prepared, Timing};
+pub use runner::{Pipeline, Prepared, ReadBack};
+pub use store::PipelineStore;
 pub use suite::{Outcome, Report, run_suites};

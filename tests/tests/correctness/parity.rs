@@ -2,15 +2,20 @@
 
 use std::path::Path;
 
-use sferic_engine::{DeviceChoice, Engine, EngineOptions, Golden, VerifyOptions};
+use sferic_engine::{ComputePath, DeviceChoice, Engine, EngineOptions, Golden, VerifyOptions, WeightPrecision};
 use sferic_testkit::{device, fixture};
 
 /// Runs one checkpoint in every way of feeding the prompt and reports all misses at once.
-fn check(name: &str, folder: &Path, choice: DeviceChoice) {
+fn check(name: &str, folder: &Path, options: EngineOptions) {
     let golden = Golden::open(folder).unwrap();
     let n_tokens = golden.input_ids.len();
-    let options =
-        EngineOptions { device: choice.clone(), max_context: Some(n_tokens + golden.next_ids.len()), ..EngineOptions::default() };
+    let what = format!(
+        "{} {} {}",
+        options.device,
+        if options.path == ComputePath::Kernels { "kernels" } else { "reference" },
+        options.weights
+    );
+    let options = EngineOptions { max_context: Some(n_tokens + golden.next_ids.len()), ..options };
     let engine = pollster::block_on(Engine::open(folder, options)).unwrap();
     let feeds = [
         ("one prefill", VerifyOptions { chunk: Some(n_tokens), decode_from: None }),
@@ -30,29 +35,30 @@ fn check(name: &str, folder: &Path, choice: DeviceChoice) {
         );
         for row in verification.rows {
             if row.check == "logits" {
-                println!("{name:24} {choice:4} {feed:24} max |Δlogit| {}", row.found);
+                println!("{name:24} {what:24} {feed:24} {} {}", row.measure, row.found);
             }
             if !row.passed {
                 misses.push(format!("{feed}: {} {} found {}, allowed {}", row.check, row.measure, row.found, row.bound));
             }
         }
     }
-    assert!(misses.is_empty(), "{name} on {choice}:\n{}", misses.join("\n"));
+    assert!(misses.is_empty(), "{name} on {what}:\n{}", misses.join("\n"));
 }
 
 fn check_on_cpu(name: &str) {
     if let Some(folder) = fixture::golden(name) {
-        check(name, &folder, DeviceChoice::Cpu);
+        check(name, &folder, EngineOptions { device: DeviceChoice::Cpu, ..EngineOptions::default() });
     }
 }
 
-fn check_on_gpu(name: &str) {
+fn check_on_gpu(name: &str, path: ComputePath, weights: WeightPrecision) {
     if let (Some(folder), Some(_)) = (fixture::golden(name), device::gpu()) {
-        check(name, &folder, DeviceChoice::Gpu(None));
+        let device = DeviceChoice::Gpu(None);
+        check(name, &folder, EngineOptions { device, path, weights, ..EngineOptions::default() });
     }
 }
 
-/// Two tests for each checkpoint.
+/// Three tests for each checkpoint.
 macro_rules! parity {
     ($($module:ident: $name:literal,)*) => {
         /// Every checkpoint that exists anywhere has its tests.
@@ -65,7 +71,12 @@ macro_rules! parity {
 
             #[test]
             fn gpu() {
-                super::check_on_gpu($name);
+                super::check_on_gpu($name, super::ComputePath::Reference, super::WeightPrecision::Stored);
+            }
+
+            #[test]
+            fn kernels() {
+                super::check_on_gpu($name, super::ComputePath::Kernels, super::WeightPrecision::F32);
             }
         })*
     };

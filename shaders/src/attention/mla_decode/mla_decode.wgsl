@@ -52,7 +52,7 @@ fn tile_row(query: vec4<f32>, k: mat4x4<f32>) -> vec4<f32> {
 fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: vec3<u32>) {
     let t = wid.z;
     let first_head = wid.x * HEADS;
-    let range = split_range(slot_count(t), wid.y);
+    let range = slot_range(slot_count(t), wid.y);
     // Scores: row group, head quad, quarter of a chunk.
     let rg = lid % 16u;
     let quad = lid / 16u % (HEADS / 4u);
@@ -163,19 +163,15 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
         workgroupBarrier();
     }
 
-    let out = (t * params.n_splits + wid.y) * params.padded_heads + first_head;
     if rg == 0u {
-        stats[out + soft_head] = vec2(largest, total);
+        keep_stats(t, wid.y, first_head, soft_head, largest, total);
     }
-    if sums && range.x < range.y {
-        let at = (out + 4u * sum_quad) * (LATENT / 4u) + 2u * column;
-        partials[at] = a0.low;
-        partials[at + 1u] = a0.high;
-        partials[at + LATENT / 4u] = a1.low;
-        partials[at + LATENT / 4u + 1u] = a1.high;
-        partials[at + LATENT / 2u] = a2.low;
-        partials[at + LATENT / 2u + 1u] = a2.high;
-        partials[at + 3u * LATENT / 4u] = a3.low;
-        partials[at + 3u * LATENT / 4u + 1u] = a3.high;
+    workgroupBarrier();
+    if sums && (DIRECT || range.x < range.y) {
+        let head = 4u * sum_quad;
+        keep_sums(t, wid.y, first_head, head, column, a0.low, a0.high);
+        keep_sums(t, wid.y, first_head, head + 1u, column, a1.low, a1.high);
+        keep_sums(t, wid.y, first_head, head + 2u, column, a2.low, a2.high);
+        keep_sums(t, wid.y, first_head, head + 3u, column, a3.low, a3.high);
     }
 }

@@ -88,7 +88,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
     let first_head = wid.x * HEADS;
     let subgroup = lid / LANES;
     let lane = lid % LANES;
-    let range = split_range(slot_count(t), wid.y);
+    let range = slot_range(slot_count(t), wid.y);
     let out = (t * params.n_splits + wid.y) * params.padded_heads + first_head;
     if lid < HEADS {
         sh_largest[lid] = LOWEST;

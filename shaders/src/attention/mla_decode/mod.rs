@@ -151,14 +151,14 @@ impl MlaDecode {
         let subgroup = device.subgroup;
         let coop = Self { c, r, format, slots, tiles: Tiles::coop(h, subgroup.max) };
         let fits = device.limits.max_workgroup_bytes >= coop.workgroup_bytes() && subgroup.min == subgroup.max;
-        if device.features.coopmat && coop.check_widths().is_ok() && fits {
+        if device.features.coopmat && coop.check_widths(Self::NAME).is_ok() && fits {
             return coop;
         }
         Self { tiles: Tiles::Fma { heads: h.next_power_of_two().clamp(4, 16) }, ..coop }
     }
 
     /// Heads of a workgroup.
-    fn heads(self) -> u32 {
+    pub(crate) fn heads(self) -> u32 {
         match self.tiles {
             Tiles::Fma { heads } => heads,
             Tiles::Coop { head_tiles, .. } => 16 * head_tiles,
@@ -200,10 +200,18 @@ impl MlaDecode {
 
     /// The program of the first dispatch. Buffers: q, cache, block_table, selected or positions, partials, stats.
     pub fn partial_program(self) -> Program {
+        let outputs = [Binding::write("partials"), Binding::write("stats")];
+        let sums = if matches!(self.tiles, Tiles::Fma { .. }) { include_str!("partials_fma.wgsl") } else { "" };
+        self.program(Self::NAME, &[include_str!("partials.wgsl"), sums], &outputs, false)
+    }
+
+    /// The kernel with what becomes of its sums: `ending` has the parameters and the outputs.
+    pub(crate) fn program(self, kernel: &str, ending: &[&str], outputs: &[Binding], direct: bool) -> Program {
         let prelude = Prelude::new().constant("LATENT", self.c).constant("ROTATED", self.r).constant("ROWS", self.rows());
         let halves = matches!(self.tiles, Tiles::Coop { .. }) && self.format == LatentFormat::F16;
         let prelude = prelude.alias("CacheVector", if halves { "vec4<f16>" } else { "vec4<u32>" });
-        let prelude = prelude.fragment(include_str!("io.wgsl"));
+        let prelude = prelude.flag("DIRECT", direct).fragment(include_str!("io.wgsl"));
+        let prelude = ending.iter().fold(prelude, |prelude, part| prelude.fragment(part));
         let (prelude, slots) = match self.slots {
             Slots::Selected => (prelude.fragment(include_str!("slots_selected.wgsl")), "selected"),
             Slots::Dense => (prelude.fragment(include_str!("slots_dense.wgsl")), "positions"),
@@ -233,34 +241,35 @@ impl MlaDecode {
                 (prelude, include_str!("mla_decode_coop.wgsl"), 4 * head_tiles * lanes, features, tiles)
             }
         };
-        let bindings = [
-            Binding::read("q"),
-            Binding::read("cache"),
-            Binding::read("block_table"),
-            Binding::read(slots),
-            Binding::write("partials"),
-            Binding::write("stats"),
-        ];
-        let name = format!("{}[{slots},{},{tiles},c{},r{}]", Self::NAME, self.format.name(), self.c, self.r);
+        let inputs = [Binding::read("q"), Binding::read("cache"), Binding::read("block_table"), Binding::read(slots)];
+        let bindings = [&inputs, outputs].concat();
+        let name = format!("{kernel}[{slots},{},{tiles},c{},r{}]", self.format.name(), self.c, self.r);
         Program::new(name, &prelude, source, &bindings, [workgroup, 1, 1])
             .with_workgroup_bytes(self.workgroup_bytes())
             .with_features(features)
     }
 
-    /// The program of the second dispatch. Buffers: partials, stats, u.
-    pub fn combine_program(self) -> Program {
-        let constants = [("LATENT", self.c), ("WG_SIZE", Self::COMBINE_SIZE), ("MAX_SPLITS", Self::MAX_SPLITS)];
+    /// The program of the second dispatch. Buffers: partials, stats, u. The columns of a head are cut into `parts`.
+    pub fn combine_program(self, parts: u32) -> Program {
+        let size = Self::COMBINE_SIZE;
+        let constants = [("LATENT", self.c), ("WG_SIZE", size), ("MAX_SPLITS", Self::MAX_SPLITS), ("PARTS", parts)];
         let prelude = constants.into_iter().fold(Prelude::new(), |prelude, (name, value)| prelude.constant(name, value));
         let bindings = [Binding::read("partials"), Binding::read("stats"), Binding::write("u")];
-        let name = format!("{}:combine[c{}]", Self::NAME, self.c);
+        let name = format!("{}:combine[c{},p{parts}]", Self::NAME, self.c);
         Program::new(name, &prelude, include_str!("mla_combine.wgsl"), &bindings, [Self::COMBINE_SIZE, 1, 1])
-            .with_workgroup_bytes(8 * Self::MAX_SPLITS + 16 * Self::COMBINE_SIZE)
+            .with_workgroup_bytes(12 * Self::MAX_SPLITS + 16 * Self::COMBINE_SIZE)
     }
 
-    fn check_widths(self) -> Result<(), KernelError> {
+    /// Workgroups that share the columns of a head in the second dispatch: where there are many splits there are few queries, and the heads
+    /// alone would not fill a large GPU.
+    fn combine_parts(self, n_splits: u32) -> u32 {
+        if self.c.is_multiple_of(128) && n_splits >= 16 { 4 } else { 1 }
+    }
+
+    /// Checks the widths on behalf of `kernel`.
+    pub(crate) fn check_widths(self, kernel: &str) -> Result<(), KernelError> {
         let (c, r) = (self.c, self.r);
-        let refuse =
-            |what: &str, expected: &str, found: u32| Err(KernelError::shape(Self::NAME, what, expected, u64::from(found)));
+        let refuse = |what: &str, expected: &str, found: u32| Err(KernelError::shape(kernel, what, expected, u64::from(found)));
         let real = matches!(self.tiles, Tiles::Coop { .. }) || self.format == LatentFormat::Fp8;
         if real && c != 512 {
             return refuse("latent rank C", "512", c);
@@ -313,7 +322,7 @@ impl MlaDecode {
     /// [`KernelError`] for widths that the permutation is not made for, empty sizes, strides that are no multiple of 4 or too short, too many
     /// splits, and what the adapter lacks.
     pub fn launch(self, sizes: &Sizes, device: &Capabilities) -> Result<[Launch; 2], KernelError> {
-        self.check_widths()?;
+        self.check_widths(Self::NAME)?;
         self.check_sizes(sizes)?;
         if let Tiles::Coop { lanes, .. } = self.tiles
             && (device.subgroup.min, device.subgroup.max) != (lanes, lanes)
@@ -325,18 +334,28 @@ impl MlaDecode {
         let scale = scale * std::f32::consts::LOG2_E;
         let partial = PartialParams { h, q_stride, q_offset, n_slots, n_splits, padded_heads, scale };
         let combine = CombineParams { h, n_splits, padded_heads, u_stride, u_offset };
+        let parts = self.combine_parts(n_splits);
         let bytes = 4 * self.partials_len(sizes) as u64;
         if bytes > device.limits.max_binding_bytes {
             return Err(KernelError::limit(Self::NAME, "bytes of partial sums", bytes, device.limits.max_binding_bytes));
         }
         Ok([
             launch(self.partial_program(), &partial, [padded_heads / self.heads(), n_splits, t], device)?,
-            launch(self.combine_program(), &combine, [h, t, 1], device)?,
+            launch(self.combine_program(parts), &combine, [h, t, parts], device)?,
         ])
     }
 }
 
 impl Tiles {
+    /// What rounding may do in a case: in f32, exponents up to 90 and sums of some thousand terms; with matrices, the query rounded to 11
+    /// bits (four standard deviations of the error of a score) and probabilities rounded to 11 bits. Both are relative to values of about 1.
+    pub(crate) fn tolerance(self, spread: f32, growth: f32) -> f64 {
+        match self {
+            Self::Fma { .. } => 2e-5,
+            Self::Coop { .. } => 1e-3 * f64::from(spread + growth / 4.0) + 5e-4,
+        }
+    }
+
     /// Cooperative matrices for `h` heads.
     fn coop(h: u32, lanes: u32) -> Self {
         Self::Coop { head_tiles: if h > 16 { 2 } else { 1 }, lanes, emulated: false }

@@ -1,0 +1,24 @@
+// The outputs of a split of the slots: its maximum, its sum of exponentials and its unnormalised sums, for mla_combine.
+// Needs ROWS.
+
+struct Params {
+    h: u32,
+    q_stride: u32,
+    q_offset: u32,
+    n_slots: u32,
+    n_splits: u32,
+    padded_heads: u32,
+    // The softmax scale times log2(e): exponentials are powers of two.
+    scale: f32,
+}
+
+@group(0) @binding(4) var<storage, read_write> partials: array<vec4<f32>>; // (T, SPLITS, H, C) f32
+@group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>; // (T, SPLITS, H) maximum and sum
+@group(0) @binding(6) var<storage, read> params: Params;
+
+// First slot and end of a split: whole steps, evenly over the splits.
+fn slot_range(n: u32, split: u32) -> vec2<u32> {
+    let steps = (n + ROWS - 1u) / ROWS;
+    let each = (steps + params.n_splits - 1u) / params.n_splits * ROWS;
+    return vec2(min(split * each, n), min(split * each + each, n));
+}

@@ -1,0 +1,117 @@
+//! The suite and the benchmarks of the kernel, as data.
+
+use super::{MlaPrefill, Sizes};
+use crate::attention::inputs::{Inputs, Q_OFFSET, SCALE, Setup, U_OFFSET};
+use crate::attention::mla_decode::{LatentFormat, Slots, Tiles};
+use crate::kernel::{Capabilities, Case, Check, Init, KernelError, Step, Work, Worst};
+
+/// The correctness cases that `device` offers.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    use LatentFormat::{F16, F32, Fp8};
+    use Slots::{Dense, Selected};
+    let fma = |c, r, heads, format, slots| MlaPrefill { c, r, format, slots, tiles: Tiles::Fma { heads } };
+    let mut setups = vec![
+        (fma(16, 8, 4, F32, Dense), [5, 3, 90, 90], &[1_u32, 2, 64, 65, 90][..]),
+        (fma(16, 8, 4, F16, Selected), [3, 2, 70, 200], &[70, 0, 3]),
+        (fma(64, 24, 8, F16, Dense), [2, 8, 200, 200], &[200, 130]),
+        (fma(32, 16, 4, F32, Selected), [3, 5, 70, 200], &[70, 65, 3]),
+    ];
+    for format in [F32, F16, Fp8] {
+        setups.push((fma(512, 64, 16, format, Selected), [4, 16, 100, 300], &[100, 0, 1, 70]));
+        setups.push((fma(512, 64, 16, format, Dense), [3, 20, 200, 200], &[200, 1, 97]));
+    }
+    let mut found = Vec::new();
+    for (spec, [t, h, n_slots, context], filled) in setups {
+        let MlaPrefill { c, r, format, slots, .. } = spec;
+        let setup = Setup { c, r, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled };
+        found.push(case(spec, &setup, device)?);
+    }
+    // Scores that grow along the slots: the running maximum must rise in every step.
+    for (spec, setup) in growing() {
+        found.push(case(spec, &setup, device)?);
+    }
+    Ok(found)
+}
+
+fn growing() -> impl Iterator<Item = (MlaPrefill, Setup)> {
+    [LatentFormat::F32, LatentFormat::F16, LatentFormat::Fp8].into_iter().map(|format| {
+        let (c, r, slots) = (512, 64, Slots::Dense);
+        let setup = Setup {
+            c,
+            r,
+            format,
+            slots,
+            t: 2,
+            h: 16,
+            n_slots: 256,
+            context: 256,
+            spread: 1.0,
+            growth: 60.0,
+            filled: &[256, 140],
+        };
+        (MlaPrefill { c, r, format, slots, tiles: Tiles::Fma { heads: 16 } }, setup)
+    })
+}
+
+/// The benchmark cases that `device` offers: 2048 selected rows of 65,536 with 128 heads, and short dense contexts with 16.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let mut found = Vec::new();
+    for (slots, format, [t, h, n_slots, context], filled) in [
+        (Slots::Selected, LatentFormat::F16, [256, 128, 2048, 65_536], &[2048_u32][..]),
+        (Slots::Selected, LatentFormat::Fp8, [256, 128, 2048, 65_536], &[2048]),
+        (Slots::Dense, LatentFormat::F16, [256, 16, 2048, 2048], &[2048]),
+    ] {
+        if u64::from(context) * 1152 > device.limits.max_binding_bytes {
+            continue;
+        }
+        let spec = MlaPrefill::best(512, 64, h, format, slots, device);
+        let setup = Setup { c: 512, r: 64, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled };
+        found.push(bench(spec, &setup, device)?);
+    }
+    Ok(found)
+}
+
+/// The case with a verdict.
+fn with(spec: MlaPrefill, setup: &Setup, inputs: &Inputs, check: Check, device: &Capabilities) -> Result<Case, KernelError> {
+    let Setup { t, h, n_slots, .. } = *setup;
+    let (q_stride, u_stride) = (setup.q_stride(), setup.u_stride());
+    let (q_offset, u_offset, scale) = (Q_OFFSET, U_OFFSET, SCALE);
+    let launch = spec.launch(&Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale }, device)?;
+    let slots_in_all = setup.slots_in_all(inputs);
+    let outputs = f64::from(t * h) * f64::from(2 * spec.c + spec.r);
+    Ok(Case {
+        name: format!("{} T={t} H={h} K={n_slots} growth={}", launch.program.name, setup.growth),
+        buffers: vec![
+            Init::f32s(&inputs.q),
+            Init::Bytes(inputs.cache.clone()),
+            Init::u32s(&inputs.block_table),
+            setup.slots_init(inputs),
+            Init::Zeros(4 * setup.u_len()),
+        ],
+        steps: vec![Step { launch, buffers: vec![0, 1, 2, 3, 4] }],
+        reads: vec![4],
+        work: Work {
+            bytes: slots_in_all * f64::from(spec.format.row_bytes(spec.c, spec.r)) + 4.0 * outputs,
+            flops: 2.0 * slots_in_all * f64::from(h * (2 * spec.c + spec.r)),
+        },
+        check,
+    })
+}
+
+fn case(spec: MlaPrefill, setup: &Setup, device: &Capabilities) -> Result<Case, KernelError> {
+    let inputs = setup.inputs();
+    let check = setup.check(&inputs, 4, spec.tiles.tolerance(setup.spread, setup.growth));
+    with(spec, setup, &inputs, check, device)
+}
+
+fn bench(spec: MlaPrefill, setup: &Setup, device: &Capabilities) -> Result<Case, KernelError> {
+    let inputs = setup.inputs();
+    let case = with(spec, setup, &inputs, Box::new(|_| Ok(Worst(0.0))), device)?;
+    Ok(Case { check: setup.check_ends(inputs, 4, spec.tiles.tolerance(setup.spread, setup.growth)), ..case })
+}
