@@ -107,9 +107,10 @@ fn a_folder_that_is_there_stays_unless_forced() {
 
 #[test]
 fn sources_that_are_no_models_write_nothing() {
-    let (folder, source) = (tempfile::tempdir().unwrap(), model());
+    let (folder, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let out = folder.path().join("out");
     let source = source.path();
+    copy_folder(&golden("deepseek_v32-yarn"), source);
     convert(&["nowhere"], &out, "q4").assert_fails(3, &["no such model folder", "nowhere"]);
     let weights = std::fs::read(source.join("model.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&weights).unwrap();

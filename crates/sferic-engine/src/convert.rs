@@ -2,7 +2,7 @@
 
 use crate::{EngineError, ModelParts};
 use sferic_model::Config;
-use sferic_weights::{Checkpoint, Conversion, ConvertOptions, WeightsError, convert_model};
+use sferic_weights::{Checkpoint, Companion, Conversion, ConvertOptions, WeightsError, convert_model};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -49,7 +49,7 @@ pub fn convert_parts(
     ];
     let files = texts.into_iter().map(|(name, text)| (name, text.map(str::as_bytes)));
     let files = files.chain([("tokenizer.json", parts.tokenizer_json)]);
-    let companions: Vec<(String, Cow<'_, [u8]>)> =
+    let companions: Vec<Companion<'_>> =
         files.filter_map(|(name, bytes)| Some((name.to_owned(), Cow::Borrowed(bytes?)))).collect();
     convert(&checkpoint, out.as_ref(), &companions, options, progress)
 }
@@ -65,7 +65,7 @@ fn check(checkpoint: &Checkpoint) -> Result<(), EngineError> {
 fn convert(
     checkpoint: &Checkpoint,
     out: &Path,
-    companions: &[(String, Cow<'_, [u8]>)],
+    companions: &[Companion<'_>],
     options: &ConvertOptions,
     progress: ConvertProgress<'_>,
 ) -> Result<Conversion, EngineError> {
@@ -74,7 +74,7 @@ fn convert(
 }
 
 /// Reads the files of a folder that belong to the model.
-fn companions(folder: &Path) -> Result<Vec<(String, Cow<'static, [u8]>)>, EngineError> {
+fn companions(folder: &Path) -> Result<Vec<Companion<'static>>, EngineError> {
     let io = |action, reason, path: &Path| WeightsError::Io { action, reason, path: path.to_owned() };
     let mut companions = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|reason| io("list the folder", reason, folder))? {

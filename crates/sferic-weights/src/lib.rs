@@ -32,7 +32,7 @@ mod write;
 
 pub use checkpoint::{Checkpoint, Progress, Warning};
 #[cfg(not(target_family = "wasm"))]
-pub use conversion::{Conversion, ConvertOptions, convert_model};
+pub use conversion::{Companion, Conversion, ConvertOptions, convert_model};
 pub use convert::{bytes_from_f32, bytes_from_i32, bytes_from_i64};
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};

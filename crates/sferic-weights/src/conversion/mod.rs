@@ -53,6 +53,9 @@ impl ConvertOptions {
     }
 }
 
+/// A further file of the new folder: its name and its content.
+pub type Companion<'a> = (String, Cow<'a, [u8]>);
+
 /// What a conversion has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,7 +72,7 @@ pub struct Conversion {
 
 /// Writes the model of `source` to the folder `out` in another number format.
 ///
-/// `companions` are further files with their names, such as `tokenizer.json`. The new folder is made under a temporary name beside `out`
+/// `companions` are further files, such as `tokenizer.json`. The new folder is made under a temporary name beside `out`
 /// and renamed when it is complete. `progress` is called after every matrix, with bytes of the source, and ends the conversion with
 /// [`ControlFlow::Break`].
 ///
@@ -80,7 +83,7 @@ pub struct Conversion {
 pub fn convert_model(
     source: &Checkpoint,
     out: impl AsRef<Path>,
-    companions: &[(String, Cow<'_, [u8]>)],
+    companions: &[Companion<'_>],
     options: &ConvertOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Conversion> {
