@@ -349,6 +349,8 @@ pub struct BenchArgs {
 pub enum BenchSuite {
     /// Every kernel by itself, each behind its correctness gate
     Kernels(BenchKernelsArgs),
+    /// Prefill and decode of a whole model against the depth of its context
+    Model(BenchModelArgs),
 }
 
 #[derive(Args, Debug)]
@@ -366,6 +368,35 @@ pub struct BenchKernelsArgs {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub samples: u16,
     /// Writes JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchModelArgs {
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// Measures random weights in the sizes of a known model instead of files: v2-lite is DeepSeek-V2-Lite with an indexer, 16 B parameters
+    #[arg(long, value_parser = ["v2-lite"], conflicts_with = "model")]
+    pub synthetic: Option<String>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Cached tokens before what is measured
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "0,512")]
+    pub depths: Vec<usize>,
+    /// Tokens of a decode sample
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub decode: u32,
+    /// Tokens of a prefill sample; 0 leaves prefill out
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prefill: usize,
+    /// Samples of which the median is shown
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub samples: u16,
+    /// Times every launch of a decode step by itself
+    #[arg(long)]
+    pub profile: bool,
+    /// Writes JSON instead of a page
     #[arg(long)]
     pub json: bool,
 }

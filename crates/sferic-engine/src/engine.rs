@@ -30,6 +30,13 @@ pub struct EngineOptions {
     pub cache: CachePrecision,
 }
 
+impl EngineOptions {
+    /// Formats of weights and caches on the kernels' path for a model that is not stored anywhere.
+    pub fn formats(&self) -> (sferic_lightning::Formats, sferic_lightning::CacheFormats) {
+        crate::runtime::formats_of(self.weights, self.cache, &std::collections::BTreeMap::from([(sferic_weights::Dtype::F16, 1)]))
+    }
+}
+
 /// A loaded model on a device. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
@@ -124,6 +131,11 @@ impl Engine {
     /// Whether our kernels compute the model; else the reference path does.
     pub fn runs_on_kernels(&self) -> bool {
         self.inner.runtime.is_kernels()
+    }
+
+    /// The model on our kernels, where it runs on them.
+    pub fn kernels(&self) -> Option<&sferic_lightning::Model> {
+        self.inner.runtime.kernels()
     }
 
     /// Whether weights and caches are kept in f32, so that only the order of sums differs from a reference in f32.

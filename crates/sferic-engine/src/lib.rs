@@ -48,7 +48,7 @@ mod verify;
 pub use chat::{Chat, ChatOptions, ChatTurn};
 #[cfg(not(target_family = "wasm"))]
 pub use convert::{ConvertProgress, convert_folder, convert_parts};
-pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, resolve_device};
+pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, kernels_device, resolve_device};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};

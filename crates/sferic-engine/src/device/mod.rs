@@ -235,6 +235,19 @@ pub(crate) async fn choose_device(choice: &DeviceChoice) -> Result<Chosen, Engin
     Ok(Chosen { info, reason, adapter })
 }
 
+/// Takes the GPU that `choice` asks for and makes it ready for our kernels alone.
+///
+/// # Errors
+/// Those of [`resolve_device`], and [`EngineError::NoKernels`] where the CPU is taken.
+pub async fn kernels_device(choice: &DeviceChoice) -> Result<sferic_lightning::Device, EngineError> {
+    match choose_device(choice).await?.start_kernels().await {
+        Some(device) => device,
+        None => {
+            Err(EngineError::NoKernels { why: "they need a gpu, and the cpu was taken; ask for one with `--device gpu`".into() })
+        }
+    }
+}
+
 /// The number of the GPU that `choice` means among `gpus`, `None` for the CPU, and why.
 fn select(choice: &DeviceChoice, gpus: &[&DeviceInfo]) -> Result<(Option<usize>, String), EngineError> {
     let named = |gpu_index: usize| {

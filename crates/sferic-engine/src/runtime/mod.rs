@@ -175,6 +175,14 @@ impl Runtime {
         matches!(self, Self::Kernels { .. })
     }
 
+    /// The model on the kernels.
+    pub(crate) fn kernels(&self) -> Option<&sferic_lightning::Model> {
+        match self {
+            Self::Reference(..) => None,
+            Self::Kernels { model, .. } => Some(model),
+        }
+    }
+
     /// Starts an empty sequence of up to `capacity` tokens.
     pub(crate) fn start(&self, capacity: usize) -> Cached {
         match self {
