@@ -142,6 +142,30 @@ fn a_full_disk_leaves_nothing() {
     assert!(is_empty(folder.path()));
 }
 
+/// The signal comes while the folder is being written; were it written by then, it would have to be whole.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_nothing_or_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let args = ["convert", out.to_str().unwrap(), "--weights", "q4"];
+    let mut child =
+        common::command().args(args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while is_empty(folder.path()) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it wrote");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    std::process::Command::new("sh").args(["-c", "kill -INT \"$0\"", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    if output.status.code() == Some(0) {
+        compare(&out);
+    } else {
+        assert_eq!(output.status.code(), Some(130));
+        assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: cancelled"));
+        assert!(is_empty(folder.path()));
+    }
+}
+
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let folder = model();
