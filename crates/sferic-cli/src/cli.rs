@@ -1,5 +1,11 @@
 //! The command line's grammar.
 
+mod convert;
+mod train;
+
+pub use convert::{CompareArgs, ConvertArgs, pair};
+pub use train::{PretrainArgs, Stage, StageArgs, TrainArgs};
+
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sferic_engine::{
@@ -46,6 +52,12 @@ pub enum Command {
     /// Compares a run with the folder's golden.safetensors
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArgs),
+    /// Writes a model in another number format
+    #[command(after_help = EXIT_CODES)]
+    Convert(ConvertArgs),
+    /// Shows how far a model is from another on a text
+    #[command(after_help = EXIT_CODES)]
+    Compare(CompareArgs),
     /// Shows which positions each layer selected for a token
     #[command(after_help = EXIT_CODES)]
     Xray(XrayArgs),
@@ -481,50 +493,6 @@ pub struct PromptArgs {
 pub enum Format {
     /// DeepSeek-V3.2's
     V32,
-}
-
-#[derive(Args, Debug)]
-pub struct TrainArgs {
-    #[command(subcommand)]
-    pub stage: Stage,
-}
-
-/// A stage of training.
-#[derive(Debug, Subcommand)]
-pub enum Stage {
-    /// Learns a byte-level BPE vocabulary from the corpus
-    #[command(after_help = EXIT_CODES)]
-    Tokenizer(StageArgs),
-    /// Turns the corpus into token files
-    #[command(after_help = EXIT_CODES)]
-    Data(StageArgs),
-    /// Trains the model and writes a model folder
-    #[command(after_help = EXIT_CODES)]
-    Pretrain(PretrainArgs),
-}
-
-#[derive(Args, Debug)]
-pub struct StageArgs {
-    /// Training configuration, TOML
-    pub config: PathBuf,
-    /// Writes JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct PretrainArgs {
-    #[command(flatten)]
-    pub stage: StageArgs,
-    /// Continues from the newest checkpoint, if there is one
-    #[arg(long)]
-    pub resume: bool,
-    /// Stops with a checkpoint after this many minutes
-    #[arg(long, value_name = "MINUTES")]
-    pub stop_after: Option<u64>,
-    /// Device: auto, cpu, gpu or gpu:N
-    #[arg(long, short = 'd', default_value = "auto")]
-    pub device: DeviceChoice,
 }
 
 #[cfg(test)]

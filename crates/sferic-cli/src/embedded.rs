@@ -17,15 +17,19 @@ pub const WEIGHTS: &[u8] = include_bytes!("../../../assets/demo/model.safetensor
 
 const GENERATION_CONFIG_JSON: &str = include_str!("../../../assets/demo/generation_config.json");
 
-/// Loads the demo model.
-pub async fn open(options: EngineOptions) -> Result<Engine, EngineError> {
-    let parts = ModelParts {
+/// The files of the demo model.
+pub fn parts() -> ModelParts<'static> {
+    ModelParts {
         config_json: CONFIG_JSON,
         weights: Cow::Borrowed(WEIGHTS),
         tokenizer_json: Some(TOKENIZER_JSON),
         tokenizer_config_json: Some(TOKENIZER_CONFIG_JSON),
         chat_template_jinja: None,
         generation_config_json: Some(GENERATION_CONFIG_JSON),
-    };
-    Engine::from_parts(parts, options).await
+    }
+}
+
+/// Loads the demo model.
+pub async fn open(options: EngineOptions) -> Result<Engine, EngineError> {
+    Engine::from_parts(parts(), options).await
 }

@@ -1,7 +1,7 @@
 //! Exit codes and the way errors are shown.
 
 use crate::output::note;
-use sferic_engine::{EngineError, TextError};
+use sferic_engine::{EngineError, TextError, WeightsError};
 use sferic_train::TrainError;
 use std::fmt;
 use std::process::ExitCode;
@@ -109,6 +109,8 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
                 EngineError::InvalidSampling { .. } | EngineError::InvalidTrace { .. } | EngineError::ContextRange { .. } => {
                     ExitStatus::Usage
                 }
+                EngineError::Weights(WeightsError::Cancelled) => ExitStatus::Cancelled,
+                EngineError::Weights(WeightsError::Io { reason, .. }) if is_out_of_room(reason.kind()) => ExitStatus::Failed,
                 _ => ExitStatus::BadInput,
             };
         }
@@ -123,4 +125,10 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
         }
     }
     ExitStatus::Failed
+}
+
+/// Whether there was no room for more: no fault of what was given.
+fn is_out_of_room(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge | WriteZero)
 }

@@ -73,6 +73,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitStatus> {
         Some(Command::Devices(args)) => commands::devices::run(&args),
         Some(Command::Trace(args)) => commands::trace::run(&args),
         Some(Command::Verify(args)) => commands::verify::run(&args),
+        Some(Command::Convert(args)) => commands::convert::run(args),
+        Some(Command::Compare(args)) => commands::compare::run(args),
         Some(Command::Xray(args)) => commands::xray::run(&args),
         Some(Command::Bench(args)) => commands::bench::run(&args),
         Some(Command::Prompt(args)) => commands::prompt::run(&args),

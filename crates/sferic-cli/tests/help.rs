@@ -6,7 +6,7 @@ mod common;
 
 use common::sferic;
 
-const COMMANDS: [&str; 8] = ["chat", "generate", "info", "devices", "trace", "verify", "prompt", "train"];
+const COMMANDS: [&str; 10] = ["chat", "generate", "info", "devices", "trace", "verify", "convert", "compare", "prompt", "train"];
 
 #[test]
 fn help_lists_commands_and_exit_codes() {
@@ -43,6 +43,12 @@ fn what_is_not_understood_ends_with_2() {
         &["generate", "x", "--top-logprobs", "3"],
         &["generate", "--file", "f", "model", "prompt"],
         &["verify"],
+        &["convert", "out"],
+        &["convert", "out", "--weights", "q5"],
+        &["convert", "--weights", "q4"],
+        &["convert", "a", "b", "c", "--weights", "q4"],
+        &["compare"],
+        &["compare", "x", "--window", "0"],
         &["trace", "--input", "x"],
         &["train", "pretrain"],
     ] {

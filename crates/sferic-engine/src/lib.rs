@@ -26,6 +26,8 @@
 
 mod chat;
 mod clock;
+#[cfg(not(target_family = "wasm"))]
+mod convert;
 mod device;
 mod engine;
 mod error;
@@ -36,6 +38,7 @@ mod plan;
 mod read_back;
 mod runtime;
 mod sampler;
+mod score;
 mod session;
 #[cfg(test)]
 mod testing;
@@ -43,6 +46,8 @@ mod trace;
 mod verify;
 
 pub use chat::{Chat, ChatOptions, ChatTurn};
+#[cfg(not(target_family = "wasm"))]
+pub use convert::{ConvertProgress, convert_folder, convert_parts};
 pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, kernels_device, resolve_device};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
@@ -53,9 +58,12 @@ pub use loader::{Inspection, LoadProgress, ModelParts};
 pub use plan::{LargestBinding, MAX_PREFILL_CHUNK, MemoryPlan, TILE_BYTES};
 pub use runtime::{CachePrecision, Path as ComputePath, WeightPrecision};
 pub use sampler::{Sampled, Sampler, SamplingParams, TokenLogprob, greedy, uniform};
+pub use score::{Comparison, Prediction};
 pub use session::{Generation, Session};
 pub use sferic_model::{AttentionForm, AttentionMode, CacheFormat, Config, IndexerType, ModelType, Options as ModelOptions};
 pub use sferic_text::{Completion, Conversation, FunctionCall, Message, PromptFormat, Role, TextError, Tokenizer, ToolCall};
-pub use sferic_weights::{Report, WeightsError};
+#[cfg(not(target_family = "wasm"))]
+pub use sferic_weights::{Conversion, ConvertOptions};
+pub use sferic_weights::{Report, WeightFormat, WeightsError};
 pub use trace::{Matrix, Trace, TraceRequest};
 pub use verify::{COSINE_BOUND, CPU_BOUND, CheckRow, GPU_BOUND, Golden, SELECTION_BOUND, Verification, VerifyOptions};

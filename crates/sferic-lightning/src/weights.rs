@@ -38,19 +38,22 @@ pub enum LoadError<E> {
 /// Formats of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Formats {
-    /// Projections, experts, embedding and head.
+    /// Projections and experts.
     pub matrices: WeightFormat,
+    /// Embedding and head.
+    pub vocabulary: WeightFormat,
     /// What errors hurt most: router and `weights_proj`.
     pub sensitive: WeightFormat,
 }
 
 impl Formats {
     /// Everything as exact as it gets.
-    pub const F32: Self = Self { matrices: WeightFormat::F32, sensitive: WeightFormat::F32 };
+    pub const F32: Self = Self { matrices: WeightFormat::F32, vocabulary: WeightFormat::F32, sensitive: WeightFormat::F32 };
 
-    /// `matrices` with f32 for what errors hurt most.
+    /// `matrices` with f32 for what errors hurt most, and q8 for the vocabulary beside q4, as in folders that `sferic convert` writes.
     pub fn new(matrices: WeightFormat) -> Self {
-        Self { matrices, sensitive: WeightFormat::F32 }
+        let vocabulary = if matrices == WeightFormat::Q4 { WeightFormat::Q8 } else { matrices };
+        Self { matrices, vocabulary, sensitive: WeightFormat::F32 }
     }
 }
 
@@ -214,9 +217,10 @@ impl<S: Source> Loader<'_, S> {
             (true, Values::Given(values)) if architecture.embedding_scale != 1.0 => Some(Values::Given(values.clone())),
             (true, _) => None,
         };
-        let embedding = self.matrix(scaled(table, architecture.embedding_scale), 1, vocab, d)?;
+        let format = self.formats.vocabulary;
+        let embedding = self.matrix_in(format, scaled(table, architecture.embedding_scale), 1, vocab, d)?;
         let head = match head {
-            Some(values) => self.matrix(values, 1, vocab, d)?,
+            Some(values) => self.matrix_in(format, values, 1, vocab, d)?,
             None => embedding.clone(),
         };
         let mut layers = Vec::with_capacity(architecture.layers.len());

@@ -9,9 +9,11 @@ use std::{
 };
 
 use serde_json::Value;
+use sferic_shaders::kernel::Weights;
 
 use crate::{
-    Dtype, Problem, Result, SafeFile, WeightsError, convert,
+    Dtype, Result, SafeFile, WeightsError, convert, encoding,
+    encoding::Encoding,
     fit::Fitted,
     fp8,
     sanitize::{self, Names},
@@ -35,6 +37,8 @@ pub struct Checkpoint {
     pub(crate) file_of: HashMap<String, usize>,
     /// Rows and columns of an FP8 weight that share one scale.
     pub(crate) block: [usize; 2],
+    /// Whether the configuration says that bytes are codes of q8 and q4.
+    pub(crate) is_grouped: bool,
     loading: Mutex<Option<Loading>>,
     warnings: Mutex<Vec<Warning>>,
 }
@@ -118,6 +122,7 @@ impl Checkpoint {
 
     fn new(path: PathBuf, on_disk: bool, config: Value, files: Vec<SafeFile>) -> Result<Checkpoint> {
         let block = weight_block(&config, &path)?;
+        let is_grouped = encoding::is_grouped(&config, &path)?;
         let mut file_of: HashMap<String, usize> = HashMap::new();
         for (file_idx, file) in files.iter().enumerate() {
             for name in file.names() {
@@ -128,7 +133,7 @@ impl Checkpoint {
             }
         }
         let (loading, warnings) = (Mutex::new(None), Mutex::new(Vec::new()));
-        Ok(Checkpoint { path, on_disk, config, files, file_of, block, loading, warnings })
+        Ok(Checkpoint { path, on_disk, config, files, file_of, block, is_grouped, loading, warnings })
     }
 
     /// Returns the parsed `config.json`, an object.
@@ -148,7 +153,7 @@ impl Checkpoint {
         self.file_of.keys().map(String::as_str)
     }
 
-    /// Reads a tensor as `f32`, row-major, from `BF16`, `F16`, `F32` or block-scaled `F8_E4M3`.
+    /// Reads a tensor as `f32`, row-major, from `BF16`, `F16`, `F32`, block-scaled `F8_E4M3`, q8 or q4.
     ///
     /// `name` and `shape` are what the model wants; the checkpoint may omit the prefix `model.` and may store experts one by one
     /// where the stacked tensor is asked for.
@@ -156,24 +161,57 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError::Unfit`] if the tensor or a part of it is missing or has another shape or type.
     pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let parts = sanitize::parts(name, shape, self);
-        let (mut fitted, mut problems): (Vec<Fitted<'_>>, Vec<Problem>) = (Vec::new(), Vec::new());
+        let parts = self.fitted_parts(name, shape)?;
+        // Each part has the shape of a stored tensor, so what is reserved is bounded by the size of the files.
+        let n_values = parts.iter().map(Fitted::n_values).sum();
+        let mut values = Vec::with_capacity(n_values);
         for part in &parts {
+            let n_odd = self.append(part, &mut values);
+            if n_odd > 0 {
+                self.warn(Warning::NonFinite { tensor: part.name.to_owned(), n_values: n_odd, file: part.file.file_name() });
+            }
+        }
+        Ok(values)
+    }
+
+    /// Reads codes and scales of a matrix, or of stacked matrices, as they are stored in q8 or q4; `None` for other encodings.
+    ///
+    /// [`Checkpoint::read_f32`] gives the same values, and rounding those to the same format gives the same codes; this is the shorter way.
+    /// The rows of stacked matrices lie one after the other.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::read_f32`].
+    pub fn read_quantized(&self, name: &str, shape: &[usize]) -> Result<Option<Weights>> {
+        let parts = self.fitted_parts(name, shape)?;
+        let (Some(format), Some(&i)) = (parts.first().and_then(|part| part.encoding.grouped()), shape.last()) else {
+            return Ok(None);
+        };
+        if parts.iter().any(|part| part.encoding.grouped() != Some(format)) {
+            return Ok(None);
+        }
+        let (mut data, mut scales) = (Vec::new(), Vec::new());
+        for part in &parts {
+            for (stored, out) in std::iter::once((part, &mut data)).chain(part.scale.as_deref().map(|scale| (scale, &mut scales)))
+            {
+                out.extend_from_slice(stored.file.bytes_of(stored.entry));
+                self.advance(stored.entry.range.len());
+                stored.file.release(&stored.entry.range);
+            }
+        }
+        let o = data.len() / (i / format.values_per_vector() as usize * 16).max(1);
+        Ok(Some(Weights { format, o, i, data, scales }))
+    }
+
+    /// Finds the stored tensors that a wanted one consists of.
+    fn fitted_parts(&self, name: &str, shape: &[usize]) -> Result<Vec<Fitted<'_>>> {
+        let (mut fitted, mut problems) = (Vec::new(), Vec::new());
+        for part in &sanitize::parts(name, shape, self) {
             match self.fit(part) {
                 Ok(part) => fitted.push(part),
                 Err(problem) => problems.push(problem),
             }
         }
-        if !problems.is_empty() {
-            return Err(WeightsError::Unfit { problems, path: self.path.clone() });
-        }
-        // Each part has the shape of a stored tensor, so what is reserved is bounded by the size of the files.
-        let n_values = fitted.iter().map(Fitted::n_values).sum();
-        let mut values = Vec::with_capacity(n_values);
-        for part in &fitted {
-            self.append(part, &mut values);
-        }
-        Ok(values)
+        if problems.is_empty() { Ok(fitted) } else { Err(WeightsError::Unfit { problems, path: self.path.clone() }) }
     }
 
     /// Sends the progress of all further reads to `listener`; `total_bytes` is [`crate::Report::load_bytes`] for a whole model.
@@ -195,30 +233,43 @@ impl Checkpoint {
         lock(&self.warnings).clone()
     }
 
-    /// Appends the values of one stored tensor.
-    fn append(&self, part: &Fitted<'_>, values: &mut Vec<f32>) {
-        let bytes = part.file.bytes_of(part.entry);
+    /// Appends the values of one stored tensor; returns how many are not finite.
+    fn append(&self, part: &Fitted<'_>, values: &mut Vec<f32>) -> usize {
+        let n_odd = self.append_matrices(part, 0, 1, values);
+        part.file.release(&part.entry.range);
+        n_odd
+    }
+
+    /// Appends the values of a part of a stored tensor, the `nth` of `n_parts` along its leading dimensions.
+    pub(crate) fn append_matrices(&self, part: &Fitted<'_>, nth: usize, n_parts: usize, values: &mut Vec<f32>) -> usize {
+        let bytes = part.share(nth, n_parts);
         let mut n_odd = 0;
         let mut piece_done = |piece: &[f32], n_bytes: usize| {
             n_odd += piece.iter().filter(|value| !value.is_finite()).count();
             self.advance(n_bytes);
         };
-        if let (Some(scale), Some(matrix)) = (&part.scale, part.entry.shape.last_chunk::<2>()) {
-            let scales = self.read_scales(scale);
-            fp8::dequantize_blocks(bytes, &scales, *matrix, self.block, values, &mut piece_done);
-        } else {
-            convert::append_f32(bytes, part.entry.dtype, values, &mut piece_done);
+        match (part.encoding, &part.scale, part.entry.shape.last_chunk::<2>()) {
+            (Encoding::Blocks, Some(scale), Some(matrix)) => {
+                let scales = self.read_scales(scale, scale.share(nth, n_parts));
+                fp8::dequantize_blocks(bytes, &scales, *matrix, self.block, values, &mut piece_done);
+            }
+            (Encoding::Q8 | Encoding::Q4, Some(scale), Some(&[_, width])) => {
+                if let (Some(format), Some(&[width])) = (part.encoding.grouped(), part.encoding.value_shape(&[width]).as_deref())
+                {
+                    encoding::dequantize_groups(format, bytes, scale.share(nth, n_parts), width, values, &mut piece_done);
+                }
+            }
+            _ => {
+                convert::append_f32(bytes, part.entry.dtype, values, &mut piece_done);
+            }
         }
-        part.file.release(part.entry);
-        if n_odd > 0 {
-            self.warn(Warning::NonFinite { tensor: part.name.to_owned(), n_values: n_odd, file: part.file.file_name() });
-        }
+        n_odd
     }
 
     /// Reads the scales of an FP8 tensor.
-    fn read_scales(&self, scale: &Fitted<'_>) -> Vec<f32> {
-        let mut scales = Vec::with_capacity(scale.n_values());
-        convert::append_f32(scale.file.bytes_of(scale.entry), Dtype::F32, &mut scales, |_, n_bytes| self.advance(n_bytes));
+    fn read_scales(&self, scale: &Fitted<'_>, bytes: &[u8]) -> Vec<f32> {
+        let mut scales = Vec::with_capacity(bytes.len() / Dtype::F32.size_bytes());
+        convert::append_f32(bytes, Dtype::F32, &mut scales, |_, n_bytes| self.advance(n_bytes));
         let n_scales = scales.iter().filter(|value| !is_power_of_two(**value)).count();
         if n_scales > 0 {
             self.warn(Warning::ScaleNotPowerOfTwo { tensor: scale.name.to_owned(), n_scales, file: scale.file.file_name() });
@@ -267,14 +318,22 @@ fn is_power_of_two(scale: f32) -> bool {
     scale.is_normal() && scale > 0.0 && scale.to_bits() & 0x7F_FFFF == 0
 }
 
+/// Returns a value as JSON, cut where a message would become unreadable.
+pub(crate) fn shortened(value: &Value) -> String {
+    let mut text = value.to_string();
+    if text.len() > 80 {
+        text = format!("{}…", text.chars().take(80).collect::<String>());
+    }
+    text
+}
+
 /// Returns `quantization_config.weight_block_size`, or DeepSeek's 128×128.
 fn weight_block(config: &Value, path: &Path) -> Result<[usize; 2]> {
-    let error = |key, expected, found: &Value| {
-        let mut found = found.to_string();
-        if found.len() > 80 {
-            found = format!("{}…", found.chars().take(80).collect::<String>());
-        }
-        WeightsError::ConfigValue { key, expected, found, path: path.join("config.json") }
+    let error = |key, expected, found: &Value| WeightsError::ConfigValue {
+        key,
+        expected,
+        found: shortened(found),
+        path: path.join("config.json"),
     };
     if !config.is_object() {
         return Err(error("the whole file", "an object", config));

@@ -85,12 +85,6 @@ impl Dtype {
             Dtype::I64 | Dtype::U64 | Dtype::F64 => 8,
         }
     }
-
-    /// Returns whether model weights may have this type: `BF16`, `F16`, `F32`, and `F8_E4M3` with block scales.
-    #[must_use]
-    pub fn is_weight(self) -> bool {
-        matches!(self, Dtype::Bf16 | Dtype::F16 | Dtype::F32 | Dtype::F8E4M3)
-    }
 }
 
 impl fmt::Display for Dtype {

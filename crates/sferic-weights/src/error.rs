@@ -251,6 +251,51 @@ pub enum WeightsError {
         /// Bytes that were given.
         found_bytes: u64,
     },
+    /// Occurs when a tensor that is to be converted holds values that are not numbers.
+    #[error("cannot convert tensor `{tensor}`: {n_values} of its values are NaN or infinite; download it again: {path}")]
+    NonFinite {
+        /// The tensor.
+        tensor: String,
+        /// How many of its values.
+        n_values: usize,
+        /// The model folder.
+        path: PathBuf,
+    },
+    /// Occurs when a tensor that is to be converted holds values beyond the range of the new format.
+    #[error(
+        "cannot convert tensor `{tensor}` to {format}: expected magnitudes up to {most}, found {largest}; take another format"
+    )]
+    OutOfRange {
+        /// The tensor.
+        tensor: String,
+        /// The new format.
+        format: &'static str,
+        /// The largest magnitude that it can hold.
+        most: f32,
+        /// The largest magnitude of the tensor.
+        largest: f32,
+    },
+    /// Occurs when a model is to be written into a folder that holds something, and may not be replaced.
+    #[error(
+        "expected a new or an empty folder to write into, found {found}; choose another or allow replacing (--force): {path}"
+    )]
+    NotEmpty {
+        /// What the folder holds.
+        found: String,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Occurs when a folder that is to be replaced is not a model folder, or is the one that is read.
+    #[error("the folder is not replaced: {why}; choose another: {path}")]
+    NotReplaced {
+        /// Why it had better stay.
+        why: &'static str,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Occurs when the caller ends a conversion before it is done; nothing of it is left.
+    #[error("cancelled: nothing was written")]
+    Cancelled,
     /// Occurs when two tensors of one name, or one with a reserved name, are to be written.
     #[error("cannot write tensor `{tensor}`: the name is {why}; rename it")]
     TensorName {
@@ -290,19 +335,25 @@ pub enum Problem {
         /// Name of the file.
         file: String,
     },
-    /// An FP8 tensor has no `_scale_inv` companion.
+    /// A quantised tensor has no companion with its scales.
     MissingScale {
         /// The tensor.
         tensor: String,
+        /// Its type.
+        dtype: Dtype,
+        /// The name that the companion should have.
+        scale: String,
         /// Name of the file.
         file: String,
     },
-    /// The `_scale_inv` companion of an FP8 tensor has another shape or type than the blocks need.
+    /// The companion of a quantised tensor has another shape or type than the blocks or groups need.
     Scale {
         /// The companion.
         tensor: String,
-        /// The shape that the blocks need; the type is always `F32`.
+        /// The shape that is needed.
         expected: Vec<usize>,
+        /// The type that is needed.
+        expected_dtype: Dtype,
         /// The stored shape.
         found: Vec<usize>,
         /// The stored type.
@@ -329,11 +380,11 @@ impl fmt::Display for Problem {
             Problem::Dtype { tensor, found, file } => {
                 write!(f, "tensor `{tensor}` has type {found}, expected BF16, F16, F32 or block-scaled F8_E4M3 (in {file})")
             }
-            Problem::MissingScale { tensor, file } => {
-                write!(f, "tensor `{tensor}` is F8_E4M3 but its scales `{tensor}_scale_inv` are missing (in {file})")
+            Problem::MissingScale { tensor, dtype, scale, file } => {
+                write!(f, "tensor `{tensor}` is {dtype} but its scales `{scale}` are missing (in {file})")
             }
-            Problem::Scale { tensor, expected, found, dtype, file } => {
-                write!(f, "scales `{tensor}` are {dtype} {found:?}, expected F32 {expected:?} (in {file})")
+            Problem::Scale { tensor, expected, expected_dtype, found, dtype, file } => {
+                write!(f, "scales `{tensor}` are {dtype} {found:?}, expected {expected_dtype} {expected:?} (in {file})")
             }
             Problem::Extra { tensor, file } => write!(f, "tensor `{tensor}` is not part of the configured model (in {file})"),
         }

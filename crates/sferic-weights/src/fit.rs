@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, Dtype, Problem, Result, SafeFile, WeightsError, fp8,
+    Checkpoint, Dtype, Problem, Result, SafeFile, WeightsError,
+    encoding::Encoding,
     header::Entry,
     sanitize::{self, Extra, Part},
 };
@@ -36,14 +37,33 @@ pub(crate) struct Fitted<'a> {
     pub(crate) name: &'a str,
     pub(crate) file: &'a SafeFile,
     pub(crate) entry: &'a Entry,
-    /// The scales of an FP8 tensor.
+    /// How its values are stored.
+    pub(crate) encoding: Encoding,
+    /// The scales of a quantised tensor.
     pub(crate) scale: Option<Box<Fitted<'a>>>,
 }
 
 impl Fitted<'_> {
     /// Returns the number of values.
     pub(crate) fn n_values(&self) -> usize {
-        self.entry.range.len() / self.entry.dtype.size_bytes()
+        self.encoding.n_values(self.entry)
+    }
+}
+
+impl<'a> Fitted<'a> {
+    /// Returns the stored bytes of a part, the `nth` of `n_parts` along the leading dimensions.
+    pub(crate) fn share(&self, nth: usize, n_parts: usize) -> &'a [u8] {
+        let bytes = self.file.bytes_of(self.entry);
+        let n_bytes = bytes.len() / n_parts.max(1);
+        bytes.get(nth * n_bytes..(nth + 1) * n_bytes).unwrap_or_default()
+    }
+
+    /// Tells the system that such a part has been used.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn release_share(&self, nth: usize, n_parts: usize) {
+        let n_bytes = self.entry.range.len() / n_parts.max(1);
+        let begin = self.entry.range.start + nth * n_bytes;
+        self.file.release(&(begin..begin + n_bytes));
     }
 }
 
@@ -63,7 +83,7 @@ impl Checkpoint {
                     Ok(fitted) => used.extend(fitted.scale.map(|scale| scale.name.to_owned())),
                     Err(problem) => {
                         // A scale whose tensor is misshapen is not an extra of its own.
-                        used.insert(sanitize::scale_name(&part.name));
+                        used.extend([Encoding::Blocks, Encoding::Q8].into_iter().filter_map(|e| e.scale_name(&part.name)));
                         problems.push(problem);
                     }
                 }
@@ -117,42 +137,42 @@ impl Checkpoint {
             return Err(Problem::Missing { tensor: part.name.clone() });
         };
         let (tensor, file) = (part.name.clone(), fitted.file.file_name());
-        if fitted.entry.shape != part.shape {
-            return Err(Problem::Shape { tensor, expected: part.shape.clone(), found: fitted.entry.shape.clone(), file });
+        let (found, encoding) = (&fitted.entry.shape, fitted.encoding);
+        let expected = encoding.stored_shape(&part.shape).unwrap_or_else(|| part.shape.clone());
+        if *found != expected || !encoding.suits(&part.shape) {
+            return Err(Problem::Shape { tensor, expected, found: found.clone(), file });
         }
-        if !fitted.entry.dtype.is_weight() {
+        if encoding == Encoding::Other {
             return Err(Problem::Dtype { tensor, found: fitted.entry.dtype, file });
         }
-        if fitted.entry.dtype == Dtype::F8E4M3 {
-            fitted.scale = Some(Box::new(self.fit_scale(&fitted)?));
-        }
+        fitted.scale = self.fit_scale(&fitted, &part.shape)?.map(Box::new);
         Ok(fitted)
     }
 
-    /// Finds and checks the scales of an FP8 tensor.
-    fn fit_scale(&self, weight: &Fitted<'_>) -> Result<Fitted<'_>, Problem> {
-        let Some(expected) = fp8::scale_shape(&weight.entry.shape, self.block) else {
-            return Err(Problem::Dtype {
-                tensor: weight.name.to_owned(),
-                found: weight.entry.dtype,
-                file: weight.file.file_name(),
-            });
+    /// Finds and checks the scales of a quantised tensor.
+    fn fit_scale(&self, weight: &Fitted<'_>, shape: &[usize]) -> Result<Option<Fitted<'_>>, Problem> {
+        let Some(name) = weight.encoding.scale_name(weight.name) else {
+            return Ok(None);
         };
-        let Some(scale) = self.stored(&sanitize::scale_name(weight.name)) else {
-            return Err(Problem::MissingScale { tensor: weight.name.to_owned(), file: weight.file.file_name() });
+        let (tensor, dtype, file) = (weight.name.to_owned(), weight.entry.dtype, weight.file.file_name());
+        let Some((expected_dtype, expected)) = weight.encoding.scales(shape, self.block) else {
+            return Err(Problem::Dtype { tensor, found: dtype, file });
         };
-        if scale.entry.dtype != Dtype::F32 || scale.entry.shape != expected {
-            let (found, dtype) = (scale.entry.shape.clone(), scale.entry.dtype);
-            return Err(Problem::Scale { tensor: scale.name.to_owned(), expected, found, dtype, file: scale.file.file_name() });
+        let Some(scale) = self.stored(&name) else {
+            return Err(Problem::MissingScale { tensor, dtype, scale: name, file });
+        };
+        if scale.entry.dtype != expected_dtype || scale.entry.shape != expected {
+            let (found, dtype, file) = (scale.entry.shape.clone(), scale.entry.dtype, scale.file.file_name());
+            return Err(Problem::Scale { tensor: name, expected, expected_dtype, found, dtype, file });
         }
-        Ok(scale)
+        Ok(Some(scale))
     }
 
     /// Finds a stored tensor by its exact name.
-    fn stored(&self, name: &str) -> Option<Fitted<'_>> {
+    pub(crate) fn stored(&self, name: &str) -> Option<Fitted<'_>> {
         let &file_idx = self.file_of.get(name)?;
         let file = self.files.get(file_idx)?;
         let (name, entry) = file.header().entries.get_key_value(name)?;
-        Some(Fitted { name, file, entry, scale: None })
+        Some(Fitted { name, file, entry, encoding: Encoding::of(entry.dtype, self.is_grouped), scale: None })
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{Result, SafeFile, WeightsError};
 
 /// The configuration.
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 
 /// The one file of a model that is not sharded. Wins over an index, as it does in Hugging Face's loader.
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -108,10 +108,10 @@ fn open_shards(folder: &Path, index_path: &Path, index: &Index) -> Result<Vec<Sa
 }
 
 /// The files of a folder, for messages.
-struct Listing(Vec<String>);
+pub(crate) struct Listing(Vec<String>);
 
 impl Listing {
-    fn read(folder: &Path) -> Result<Listing> {
+    pub(crate) fn read(folder: &Path) -> Result<Listing> {
         let io = |reason| WeightsError::Io { action: "list the folder", reason, path: folder.into() };
         let mut names = Vec::new();
         for entry in fs::read_dir(folder).map_err(io)? {
@@ -119,6 +119,16 @@ impl Listing {
         }
         names.sort();
         Ok(Listing(names))
+    }
+
+    /// Returns whether the folder holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Iterates over the names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     /// Returns what to do about a folder with these files and no safetensors model.

@@ -2,7 +2,8 @@
 //!
 //! [`Checkpoint`] opens a folder (memory-mapped) or an embedded model, compares its tensors with what a model wants, and hands
 //! them out as `f32`, whatever they are stored as. [`SafeFile`] reads any single safetensors file. [`write_safetensors`],
-//! [`save_weights`] and [`write_atomic`] write. [`fp8`] holds DeepSeek's FP8 number formats.
+//! [`save_weights`] and [`write_atomic`] write, and [`convert_model`] makes a smaller model of another. [`fp8`] holds DeepSeek's FP8 number
+//! formats; q8 and q4 are those of the kernels, [`WeightFormat`].
 //!
 //! This crate knows names, shapes and bytes. What a configuration means is the business of `sferic-model`; nothing here touches
 //! a GPU. On wasm, where there are no files, models come through [`Checkpoint::from_parts`].
@@ -13,8 +14,11 @@
 #![deny(missing_docs)]
 
 mod checkpoint;
+#[cfg(not(target_family = "wasm"))]
+mod conversion;
 mod convert;
 mod dtype;
+mod encoding;
 mod error;
 mod fit;
 #[cfg(not(target_family = "wasm"))]
@@ -27,11 +31,14 @@ mod storage;
 mod write;
 
 pub use checkpoint::{Checkpoint, Progress, Warning};
+#[cfg(not(target_family = "wasm"))]
+pub use conversion::{Companion, Conversion, ConvertOptions, convert_model};
 pub use convert::{bytes_from_f32, bytes_from_i32, bytes_from_i64};
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};
 pub use fit::Report;
 pub use safe_file::SafeFile;
+pub use sferic_shaders::kernel::{WeightFormat, Weights};
 pub use write::{TensorMeta, serialize};
 #[cfg(not(target_family = "wasm"))]
 pub use write::{

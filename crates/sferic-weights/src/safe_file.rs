@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -147,9 +148,9 @@ impl SafeFile {
         self.storage.get(entry.range.clone()).unwrap_or_default()
     }
 
-    /// Tells the system that a tensor's bytes have been used.
-    pub(crate) fn release(&self, entry: &Entry) {
-        self.storage.release(&entry.range);
+    /// Tells the system that a range of the file, a tensor's or a part of one, has been used.
+    pub(crate) fn release(&self, range: &Range<usize>) {
+        self.storage.release(range);
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {

@@ -36,11 +36,6 @@ pub(crate) trait Names {
     fn count(&self) -> usize;
 }
 
-/// Returns the companion that holds the block scales of an FP8 tensor.
-pub(crate) fn scale_name(name: &str) -> String {
-    format!("{name}_scale_inv")
-}
-
 /// Returns the stored tensors whose values, one after the other, are those of the wanted tensor.
 ///
 /// What is not stored is still listed, under the name that it should have.

@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::{Folder, assert_holds, counting, file_bytes, model, raw, tensor, wanted};
-use sferic_weights::{Dtype, WeightsError};
+use common::{Folder, Stored, assert_holds, counting, file_bytes, model, raw, tensor, wanted};
+use sferic_weights::{Checkpoint, Dtype, WeightsError};
 
 #[test]
 fn missing_tensor() {
@@ -48,6 +48,65 @@ fn fp8_with_wrong_scales() {
     assert_holds(&message, &["scales `w_scale_inv` are F32 [1, 1], expected F32 [2, 1]"]);
     let mistyped = model(vec![weight(), tensor("w_scale_inv", Dtype::Bf16, &[2, 1], &[1.0, 1.0])]);
     assert_holds(&mistyped.read_f32("w", &[130, 2]).unwrap_err().to_string(), &["are BF16 [2, 1], expected F32 [2, 1]"]);
+}
+
+/// A configuration that says that bytes are codes.
+const GROUPED: &str =
+    r#"{"num_hidden_layers": 2, "quantization_config": {"quant_method": "sferic", "format": "q4", "group_size": 32}}"#;
+
+#[test]
+fn codes_without_or_with_wrong_scales() {
+    let message = |stored: Vec<Stored>| {
+        let model = Checkpoint::from_parts(GROUPED, file_bytes(stored)).unwrap();
+        let message = model.check(&wanted(&[("w", &[3, 64])])).unwrap_err().to_string();
+        assert_eq!(model.read_f32("w", &[3, 64]).unwrap_err().to_string(), message);
+        assert_eq!(model.read_quantized("w", &[3, 64]).unwrap_err().to_string(), message);
+        message
+    };
+    let q4 = || raw("w", Dtype::U8, &[3, 32], vec![0; 96]);
+    let q8 = || raw("w", Dtype::I8, &[3, 64], vec![0; 192]);
+    assert_holds(&message(vec![q4()]), &["tensor `w` is U8", "`w_scale` are missing (in model.safetensors)"]);
+    assert_holds(&message(vec![q8()]), &["tensor `w` is I8", "`w_scale` are missing"]);
+    let narrow = tensor("w_scale", Dtype::F16, &[3, 1], &[1.0; 3]);
+    assert_holds(&message(vec![q4(), narrow]), &["scales `w_scale` are F16 [3, 1], expected F16 [3, 2]"]);
+    let wide = tensor("w_scale", Dtype::F32, &[3, 2], &[1.0; 6]);
+    assert_holds(&message(vec![q8(), wide]), &["scales `w_scale` are F32 [3, 2], expected F16 [3, 2]"]);
+    let long = raw("w", Dtype::U8, &[3, 64], vec![0; 192]);
+    assert_holds(&message(vec![long]), &["tensor `w` has shape [3, 64], expected [3, 32]"]);
+}
+
+#[test]
+fn widths_that_no_group_fills_are_refused() {
+    let stored = vec![raw("w", Dtype::I8, &[2, 40], vec![0; 80]), tensor("w_scale", Dtype::F16, &[2, 1], &[1.0; 2])];
+    let model = Checkpoint::from_parts(GROUPED, file_bytes(stored)).unwrap();
+    assert!(model.read_f32("w", &[2, 40]).is_err());
+    let vector = vec![raw("w", Dtype::I8, &[32], vec![0; 32]), tensor("w_scale", Dtype::F16, &[1], &[1.0])];
+    let model = Checkpoint::from_parts(GROUPED, file_bytes(vector)).unwrap();
+    assert!(model.read_f32("w", &[32]).is_err());
+}
+
+/// Other programs pack other codes into bytes: without our name they are not read.
+#[test]
+fn bytes_of_others_are_not_taken_for_codes() {
+    let stored = || vec![raw("w", Dtype::I8, &[1, 32], vec![1; 32]), tensor("w_scale", Dtype::F16, &[1, 1], &[1.0])];
+    assert_eq!(Checkpoint::from_parts(GROUPED, file_bytes(stored())).unwrap().read_f32("w", &[1, 32]).unwrap(), [1.0; 32]);
+    for config in ["{}", r#"{"quantization_config": {"quant_method": "bitsandbytes", "format": "q8", "group_size": 32}}"#] {
+        let model = Checkpoint::from_parts(config, file_bytes(stored())).unwrap();
+        assert_holds(&model.read_f32("w", &[1, 32]).unwrap_err().to_string(), &["tensor `w` has type I8, expected BF16"]);
+    }
+}
+
+#[test]
+fn a_configuration_of_our_quantisation_is_checked() {
+    let open = |quantization: &str| {
+        let config = format!(r#"{{"quantization_config": {quantization}}}"#);
+        Checkpoint::from_parts(&config, file_bytes(vec![])).unwrap_err().to_string()
+    };
+    let format = r#"{"quant_method": "sferic", "format": "q3", "group_size": 32}"#;
+    assert_holds(&open(format), &["`quantization_config.format`", r#"expected "q8" or "q4""#, r#"found "q3""#]);
+    let group = r#"{"quant_method": "sferic", "format": "q8", "group_size": 64}"#;
+    assert_holds(&open(group), &["`quantization_config.group_size`", "expected 32", "found 64"]);
+    assert_holds(&open(r#"{"quant_method": "sferic", "format": "q8"}"#), &["`quantization_config.group_size`", "found null"]);
 }
 
 #[test]

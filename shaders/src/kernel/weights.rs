@@ -3,8 +3,11 @@
 //! A matrix is row-major and bound as `array<vec4<u32>>`. FP8 has one f32 scale for each block of 128×128; q8 and q4 have one f16 scale for
 //! each group of 32 along `I`, and `value = code · scale`. Stacked matrices `[Z, O, I]` lie one after the other, and so do their scales.
 
+use self::quantize::Fp8Scale;
 use super::random::Random;
 use super::{Elem, Init, KernelError, Limits, f16_bits, f16_value};
+
+mod quantize;
 
 /// Number format of a stored weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,13 +110,48 @@ impl WeightFormat {
             Self::F32 => (values.iter().flat_map(|v| v.to_le_bytes()).collect(), Vec::new()),
             Self::F16 => (values.iter().flat_map(|&v| f16_bits(v).to_le_bytes()).collect(), Vec::new()),
             Self::Bf16 => (values.iter().flat_map(|&v| bf16_bits(v).to_le_bytes()).collect(), Vec::new()),
-            Self::Fp8 => quantize_fp8(values, o, i),
-            Self::Q8 => quantize_groups(values, 127.0, |codes| codes.iter().map(|&code| code as i8 as u8).collect()),
-            Self::Q4 => quantize_groups(values, 7.0, |codes| {
-                codes.chunks_exact(2).map(|pair| (pair[0] + 8) as u8 | ((pair[1] + 8) as u8) << 4).collect()
-            }),
+            Self::Fp8 => quantize::fp8(values, o, i, Fp8Scale::Best),
+            Self::Q8 => quantize::q8(values),
+            Self::Q4 => quantize::q4(values),
         };
         Weights { format: self, o, i, data, scales }
+    }
+
+    /// Rounds `values`, `[o, i]` row-major, to FP8 whose scales are powers of two, as DeepSeek-V3.2 stores them.
+    pub fn quantize_fp8_by_powers_of_two(values: &[f32], o: usize, i: usize) -> Weights {
+        assert_eq!(values.len(), o * i, "one value for each element");
+        let (data, scales) = quantize::fp8(values, o, i, Fp8Scale::PowerOfTwo);
+        Weights { format: Self::Fp8, o, i, data, scales }
+    }
+
+    /// Appends the values of one row, widened: `data` holds its codes, `scales` its scales, those of its row of blocks in FP8.
+    pub fn dequantize_row(self, data: &[u8], scales: &[u8], out: &mut Vec<f32>) {
+        let half = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]);
+        match self {
+            Self::F32 => out.extend(data.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]))),
+            Self::F16 => out.extend(data.chunks_exact(2).map(|v| f16_value(half(v)))),
+            Self::Bf16 => out.extend(data.chunks_exact(2).map(|v| f32::from_bits(u32::from(half(v)) << 16))),
+            Self::Fp8 => {
+                for (codes, scale) in data.chunks(Self::BLOCK).zip(scales.chunks_exact(4)) {
+                    let scale = f32::from_le_bytes([scale[0], scale[1], scale[2], scale[3]]);
+                    out.extend(codes.iter().map(|&code| e4m3_value(code) * scale));
+                }
+            }
+            Self::Q8 => {
+                for (codes, scale) in data.chunks_exact(Self::GROUP).zip(scales.chunks_exact(2)) {
+                    let scale = f16_value(half(scale));
+                    out.extend(codes.iter().map(|&code| f32::from(code as i8) * scale));
+                }
+            }
+            Self::Q4 => {
+                for (codes, scale) in data.chunks_exact(Self::GROUP / 2).zip(scales.chunks_exact(2)) {
+                    let scale = f16_value(half(scale));
+                    out.extend(
+                        codes.iter().flat_map(|&pair| [pair & 0xF, pair >> 4]).map(|code| (f32::from(code) - 8.0) * scale),
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -141,20 +179,12 @@ impl Weights {
     /// One row of [`Self::dequantize`].
     pub fn dequantize_row(&self, row: usize) -> Vec<f32> {
         let bytes = self.format.bytes(1, self.i as u32) as usize;
-        let data = &self.data[row * bytes..][..bytes];
-        let scale = |column: usize| match self.format {
-            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => 1.0,
-            WeightFormat::Fp8 => {
-                let block = WeightFormat::BLOCK;
-                let at = 4 * (row / block * self.i.div_ceil(block) + column / block);
-                f32::from_le_bytes([0, 1, 2, 3].map(|byte| self.scales[at + byte]))
-            }
-            WeightFormat::Q8 | WeightFormat::Q4 => {
-                let at = 2 * ((row * self.i + column) / WeightFormat::GROUP);
-                f16_value(u16::from_le_bytes([self.scales[at], self.scales[at + 1]]))
-            }
-        };
-        (0..self.i).map(|column| code_value(self.format, data, column) * scale(column)).collect()
+        let scale_bytes = self.format.scale_bytes(1, self.i as u32) as usize;
+        let scale_row = if self.format == WeightFormat::Fp8 { row / WeightFormat::BLOCK } else { row };
+        let mut values = Vec::with_capacity(self.i);
+        let scales = &self.scales[scale_row * scale_bytes..][..scale_bytes];
+        self.format.dequantize_row(&self.data[row * bytes..][..bytes], scales, &mut values);
+        values
     }
 }
 
@@ -228,19 +258,6 @@ impl RandomWeights {
     }
 }
 
-/// The value of element `column` of a row, before its scale.
-fn code_value(format: WeightFormat, row: &[u8], column: usize) -> f32 {
-    let half = || u16::from_le_bytes([row[2 * column], row[2 * column + 1]]);
-    match format {
-        WeightFormat::F32 => f32::from_le_bytes([0, 1, 2, 3].map(|byte| row[4 * column + byte])),
-        WeightFormat::F16 => f16_value(half()),
-        WeightFormat::Bf16 => f32::from_bits(u32::from(half()) << 16),
-        WeightFormat::Fp8 => e4m3_value(row[column]),
-        WeightFormat::Q8 => f32::from(row[column] as i8),
-        WeightFormat::Q4 => f32::from(row[column / 2] >> (4 * (column % 2)) & 0xF) - 8.0,
-    }
-}
-
 /// Rounds to the nearest bf16, ties to even.
 pub fn bf16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -271,34 +288,6 @@ pub fn e4m3_bits(value: f32) -> u8 {
     let unit = 2.0_f32.powi(exponent - 3);
     let rounded = (magnitude / unit).round_ties_even() * unit;
     sign | (f16_bits(rounded.min(448.0) / 256.0) >> 7) as u8
-}
-
-fn quantize_fp8(values: &[f32], o: usize, i: usize) -> (Vec<u8>, Vec<u8>) {
-    let side = WeightFormat::BLOCK;
-    let columns = i.div_ceil(side);
-    let mut largest = vec![0.0_f32; o.div_ceil(side) * columns];
-    for (at, value) in values.iter().enumerate() {
-        let block = &mut largest[at / i / side * columns + at % i / side];
-        *block = block.max(value.abs());
-    }
-    let scales: Vec<f32> = largest.iter().map(|&most| if most > 0.0 { most / 448.0 } else { 1.0 }).collect();
-    let code = |(at, value): (usize, &f32)| e4m3_bits(value / scales[at / i / side * columns + at % i / side]);
-    let data = values.iter().enumerate().map(code).collect();
-    (data, scales.iter().flat_map(|scale| scale.to_le_bytes()).collect())
-}
-
-/// Quantises groups to integers in `[-most, most]` with an f16 scale each, and packs them.
-fn quantize_groups(values: &[f32], most: f32, pack: impl Fn(&[i32]) -> Vec<u8>) -> (Vec<u8>, Vec<u8>) {
-    let (mut data, mut scales) = (Vec::new(), Vec::new());
-    for group in values.chunks(WeightFormat::GROUP) {
-        let largest = group.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-        let bits = f16_bits(largest / most);
-        let scale = f16_value(bits);
-        let code = |v: &f32| if scale > 0.0 { (v / scale).round_ties_even().clamp(-most, most) as i32 } else { 0 };
-        data.extend(pack(&group.iter().map(code).collect::<Vec<_>>()));
-        scales.extend(bits.to_le_bytes());
-    }
-    (data, scales)
 }
 
 #[cfg(test)]

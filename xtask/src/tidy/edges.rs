@@ -9,7 +9,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sferic-lightning", &["sferic-gpu", "sferic-shaders"]),
     ("sferic-ops", &["sferic-shaders"]),
     ("sferic-model", &["sferic-ops"]),
-    ("sferic-weights", &[]),
+    ("sferic-weights", &["sferic-shaders"]),
     ("sferic-text", &[]),
     ("sferic-engine", &["sferic-lightning", "sferic-model", "sferic-weights", "sferic-text"]),
     ("sferic-train", &["sferic-model", "sferic-weights", "sferic-text"]),

@@ -2,6 +2,8 @@
 
 pub mod bench;
 pub mod chat;
+pub mod compare;
+pub mod convert;
 pub mod devices;
 pub mod generate;
 pub mod info;

@@ -50,6 +50,9 @@ pub(crate) fn formats_of(
     stored: &BTreeMap<Dtype, usize>,
 ) -> (Formats, CacheFormats) {
     let matrices = match weights {
+        // Codes that are rounded again stay the same codes.
+        WeightPrecision::Stored if stored.contains_key(&Dtype::U8) => WeightFormat::Q4,
+        WeightPrecision::Stored if stored.contains_key(&Dtype::I8) => WeightFormat::Q8,
         WeightPrecision::Stored if stored.contains_key(&Dtype::Bf16) || stored.contains_key(&Dtype::F8E4M3) => WeightFormat::Bf16,
         WeightPrecision::Stored if stored.contains_key(&Dtype::F16) => WeightFormat::F16,
         WeightPrecision::Stored => WeightFormat::F32,

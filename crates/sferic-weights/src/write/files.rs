@@ -72,14 +72,14 @@ pub fn save_weights<'a>(
     // Hugging Face's loader refuses files without this entry.
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
-    let shards = split(tensors, max_shard_bytes);
+    let shards = split(tensors, TensorMeta::size_bytes, max_shard_bytes);
     if shards.len() <= 1 {
         write_safetensors_with(&single, tensors, &metadata, bytes_of)?;
         // The single file already wins over an old index; without it the folder is also free of doubt.
         remove(&index)?;
         return Ok(vec![single]);
     }
-    let name_of = |shard_idx: usize| format!("model-{:05}-of-{:05}.safetensors", shard_idx + 1, shards.len());
+    let name_of = |shard_idx| shard_name(shard_idx, shards.len());
     let mut weight_map = Map::new();
     let mut written = Vec::with_capacity(shards.len());
     for (shard_idx, shard) in shards.iter().enumerate() {
@@ -88,27 +88,37 @@ pub fn save_weights<'a>(
         written.push((write_temporary(&path, shard, &metadata, |_, meta| bytes_of(meta))?, path));
     }
     let total_bytes: u64 = tensors.iter().map(TensorMeta::size_bytes).sum();
-    let content = json!({ "metadata": { "total_size": total_bytes }, "weight_map": Value::Object(weight_map) });
     remove(&index)?;
     let mut paths = Vec::with_capacity(written.len());
     for (file, path) in written {
         file.rename()?;
         paths.push(path);
     }
-    write_atomic(&index, format!("{content:#}\n").as_bytes())?;
+    write_atomic(&index, index_text(total_bytes, weight_map).as_bytes())?;
     remove(&single)?;
     Ok(paths)
 }
 
-/// Cuts the list of tensors into runs of at most `max_shard_bytes`.
-fn split(tensors: &[TensorMeta], max_shard_bytes: u64) -> Vec<&[TensorMeta]> {
+/// Returns the name of a shard.
+pub(crate) fn shard_name(shard_idx: usize, n_shards: usize) -> String {
+    format!("model-{:05}-of-{n_shards:05}.safetensors", shard_idx + 1)
+}
+
+/// Returns the text of the index of a sharded model.
+pub(crate) fn index_text(total_bytes: u64, weight_map: Map<String, Value>) -> String {
+    let content = json!({ "metadata": { "total_size": total_bytes }, "weight_map": Value::Object(weight_map) });
+    format!("{content:#}\n")
+}
+
+/// Cuts a list into runs of at most `max_shard_bytes`.
+pub(crate) fn split<T>(tensors: &[T], size_bytes: impl Fn(&T) -> u64, max_shard_bytes: u64) -> Vec<&[T]> {
     let mut shards = Vec::new();
     let (mut begin, mut shard_bytes) = (0, 0u64);
-    for (tensor_idx, meta) in tensors.iter().enumerate() {
-        let with_this = shard_bytes.saturating_add(meta.size_bytes());
+    for (tensor_idx, tensor) in tensors.iter().enumerate() {
+        let with_this = shard_bytes.saturating_add(size_bytes(tensor));
         if with_this > max_shard_bytes && tensor_idx > begin {
             shards.extend(tensors.get(begin..tensor_idx));
-            (begin, shard_bytes) = (tensor_idx, meta.size_bytes());
+            (begin, shard_bytes) = (tensor_idx, size_bytes(tensor));
         } else {
             shard_bytes = with_this;
         }

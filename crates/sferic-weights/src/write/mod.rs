@@ -10,6 +10,8 @@ use crate::{Dtype, Result, WeightsError, header::METADATA};
 pub(crate) mod atomic;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod files;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod placed;
 
 /// The name, type and shape of a tensor that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,8 @@ struct Layout {
     header: Vec<u8>,
     /// Indices of the tensors in the order of the file.
     order: Vec<usize>,
+    /// First byte of each tensor behind the header, in the order of `metas`.
+    begins: Vec<u64>,
 }
 
 impl Layout {
@@ -82,8 +86,11 @@ impl Layout {
         if !metadata.is_empty() {
             json.insert(METADATA.to_owned(), json!(metadata));
         }
-        let mut begin = 0u64;
-        for meta in order.iter().filter_map(|&tensor_idx| metas.get(tensor_idx)) {
+        let (mut begin, mut begins) = (0u64, vec![0; metas.len()]);
+        for (tensor_idx, meta) in order.iter().filter_map(|&tensor_idx| Some((tensor_idx, metas.get(tensor_idx)?))) {
+            if let Some(place) = begins.get_mut(tensor_idx) {
+                *place = begin;
+            }
             let too_large = || WeightsError::ByteCount {
                 tensor: meta.name.clone(),
                 expected_bytes: u64::MAX,
@@ -102,6 +109,6 @@ impl Layout {
         text.resize(text.len().next_multiple_of(8), b' ');
         let mut header = (text.len() as u64).to_le_bytes().to_vec();
         header.append(&mut text);
-        Ok(Layout { header, order })
+        Ok(Layout { header, order, begins })
     }
 }
