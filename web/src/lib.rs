@@ -2,6 +2,7 @@
 //!
 //! So far: every kernel's suite on the browser's own WebGPU. The chat follows.
 #![deny(missing_docs)]
+#![cfg_attr(target_arch = "wasm32", deny(unused))]
 
 #[cfg(target_arch = "wasm32")]
 mod page {

@@ -4,10 +4,14 @@
 //! row whose result differs from the oracle shows the difference instead of a time.
 #![deny(missing_docs)]
 
+mod attention;
 mod kernels;
 mod model;
 mod xray;
 
+pub use attention::{
+    AttentionFigures, AttentionOptions, AttentionReport, AttentionRow, CacheDtype, Crossover, PartFigures, Shape, attention,
+};
 pub use kernels::{Figures, KernelReport, KernelRow, kernels};
 pub use model::{ModelBenchError, ModelPlan, ModelReport, ModelRow, measure, synthetic};
 pub use sferic_gpu::Device;

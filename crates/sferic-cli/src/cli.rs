@@ -349,6 +349,8 @@ pub struct BenchArgs {
 pub enum BenchSuite {
     /// Every kernel by itself, each behind its correctness gate
     Kernels(BenchKernelsArgs),
+    /// One layer of sparse attention against dense, over the cached length
+    Attention(BenchAttentionArgs),
     /// Prefill and decode of a whole model against the depth of its context
     Model(BenchModelArgs),
 }
@@ -370,6 +372,50 @@ pub struct BenchKernelsArgs {
     /// Writes JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchAttentionArgs {
+    /// Widths of the layer: v32 is DeepSeek-V3.2, v2-lite is DeepSeek-V2-Lite with an indexer of its size
+    #[arg(long, default_value = "v32", value_parser = ["v32", "v2-lite"])]
+    pub shape: String,
+    /// Number format of the caches
+    #[arg(long, default_value = "f16", value_parser = ["f16", "fp8"])]
+    pub dtype: String,
+    /// Query counts, each a curve of its own
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,16")]
+    pub queries: Vec<u32>,
+    /// Cached tokens, `64K` is 65536; 1K, 2K and so on to 128K when left out, to 4K on a software adapter
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = tokens)]
+    pub lengths: Vec<u32>,
+    /// Measures a prefill chunk of 2048 queries at 64K as well
+    #[arg(long)]
+    pub prefill: bool,
+    /// Adapter whose name contains this text; the best one when left out
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Samples of which the median is shown
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub samples: u16,
+    /// Draws time over length to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Writes Markdown instead of a table
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Writes JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `64K` or `65536`.
+fn tokens(text: &str) -> Result<u32, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1024),
+        None => (text, 1),
+    };
+    let n: Option<u32> = digits.parse().ok();
+    n.and_then(|n| n.checked_mul(unit)).ok_or_else(|| "expected a number of tokens such as 65536 or 64K".into())
 }
 
 #[derive(Args, Debug)]

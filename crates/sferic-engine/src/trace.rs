@@ -1,6 +1,6 @@
 //! Every intermediate value that can be compared with a reference.
 
-use crate::runtime::{Cached, Feed, Wanted};
+use crate::runtime::{Attention, Cached, Feed, Wanted};
 use crate::sampler::greedy;
 use crate::session::check_prompt;
 use crate::{Engine, EngineError};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::{borrow::Cow, path::Path};
 
 /// What to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceRequest {
     /// The prompt.
     pub ids: Vec<u32>,
@@ -21,6 +21,9 @@ pub struct TraceRequest {
     pub decode_from: Option<usize>,
     /// Attends to every token instead of the selected ones.
     pub dense: bool,
+    /// Positions that each layer attends to, `[T, K]` with −1 in unfilled slots, instead of what it selects; on the kernels' path alone. What it
+    /// would have selected is shown all the same. It tells rounding apart from selections that rounding has changed.
+    pub replay: BTreeMap<usize, Matrix<i32>>,
     /// Number of tokens to continue with, the most likely one at every step.
     pub generate: usize,
 }
@@ -69,6 +72,8 @@ pub struct Trace {
     pub hidden: Vec<Matrix<f32>>,
     /// For each layer with a selection the selected positions, `[T, K]`: descending, −1 in the unfilled slots at the end of a row.
     pub topk: BTreeMap<usize, Matrix<i32>>,
+    /// For each mixture layer the experts of every token, `[T, A]` ascending with the shared ones last; on the kernels' path alone.
+    pub experts: BTreeMap<usize, Matrix<i32>>,
     /// The greedy continuation.
     pub next_ids: Vec<u32>,
 }
@@ -126,7 +131,15 @@ impl Engine {
             let allowed = format!("1 to {n_tokens}, the length of the prompt");
             return Err(EngineError::InvalidTrace { field: "decode_from", allowed, found: n_prefill.to_string() });
         }
-        let mut run = Run::new(self, request.dense, n_tokens + request.generate);
+        if !request.replay.is_empty() && (request.dense || !self.runs_on_kernels()) {
+            let allowed = "none on the reference path and in dense attention".into();
+            return Err(EngineError::InvalidTrace {
+                field: "replay",
+                allowed,
+                found: format!("{} layers", request.replay.len()),
+            });
+        }
+        let mut run = Run::new(self, request, n_tokens + request.generate);
         let chunk = chunk.min(self.runtime().longest_step());
         for ids in request.ids[..n_prefill].chunks(chunk) {
             run.step(ids, Feed::Prefill).await?;
@@ -141,7 +154,7 @@ impl Engine {
 /// A run in progress: its cache and the values read so far.
 struct Run<'e> {
     engine: &'e Engine,
-    dense: bool,
+    request: &'e TraceRequest,
     cached: Cached,
     trace: Trace,
     /// Rows of `trace.topk` as they were read; padded to one width at the end.
@@ -149,25 +162,38 @@ struct Run<'e> {
 }
 
 impl<'e> Run<'e> {
-    fn new(engine: &'e Engine, dense: bool, capacity: usize) -> Self {
+    fn new(engine: &'e Engine, request: &'e TraceRequest, capacity: usize) -> Self {
         let config = engine.config();
         let trace = Trace {
             logits: Matrix { n_cols: config.vocab_size, ..Matrix::default() },
             hidden: vec![Matrix { n_cols: config.hidden_size, ..Matrix::default() }; config.num_hidden_layers],
             ..Trace::default()
         };
-        Self { engine, dense, cached: engine.runtime().start(capacity), trace, selected: BTreeMap::new() }
+        Self { engine, request, cached: engine.runtime().start(capacity), trace, selected: BTreeMap::new() }
     }
 
     /// Computes `ids`, one token for [`Feed::Decode`], and keeps what is shown.
     async fn step(&mut self, ids: &[u32], feed: Feed) -> Result<(), EngineError> {
         let runtime = self.engine.runtime();
-        let computed = runtime.compute(&mut self.cached, ids, feed, Wanted::Everything, self.dense).await?;
+        let rows = self.cached.len()..self.cached.len() + ids.len();
+        let attention = if self.request.dense {
+            Attention::Dense
+        } else {
+            let of_step = |matrix: &Matrix<i32>| rows.clone().map(|row| matrix.row(row).to_vec()).collect();
+            Attention::Replayed(self.request.replay.iter().map(|(&layer_idx, matrix)| (layer_idx, of_step(matrix))).collect())
+        };
+        let computed = runtime.compute(&mut self.cached, ids, feed, Wanted::Everything, &attention).await?;
         self.trace.logits.n_rows += ids.len();
         self.trace.logits.values.extend(computed.logits);
         for (matrix, values) in self.trace.hidden.iter_mut().zip(computed.hidden) {
             matrix.n_rows += ids.len();
             matrix.values.extend(values);
+        }
+        for (layer_idx, rows) in computed.experts {
+            let matrix = self.trace.experts.entry(layer_idx).or_default();
+            matrix.n_rows += rows.len();
+            matrix.n_cols = rows.first().map_or(0, Vec::len);
+            matrix.values.extend(rows.into_iter().flatten());
         }
         for (layer_idx, rows) in computed.selected {
             self.selected.entry(layer_idx).or_default().extend(rows.iter().map(|row| descending(row)));
@@ -187,7 +213,7 @@ impl<'e> Run<'e> {
         while next_ids.len() < n_generate {
             let Some(&last) = next_ids.last() else { break };
             let runtime = self.engine.runtime();
-            let computed = runtime.compute(&mut self.cached, &[last], Feed::Decode, Wanted::Last, false).await?;
+            let computed = runtime.compute(&mut self.cached, &[last], Feed::Decode, Wanted::Last, &Attention::Selected).await?;
             next_ids.push(greedy(&computed.logits)?);
         }
         self.trace.next_ids = next_ids;

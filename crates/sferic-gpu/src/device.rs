@@ -78,6 +78,11 @@ impl Device {
         Self::on(adapter).await
     }
 
+    /// Whether it measures times by itself; otherwise the host does, with what a submission costs in them.
+    pub fn has_clock(&self) -> bool {
+        self.timestamps
+    }
+
     /// States that the device has subgroups although wgpu does not say so: its browser back end passes no such feature on, while a page can ask
     /// the browser for it.
     #[must_use]

@@ -272,6 +272,11 @@ impl Device {
         }
     }
 
+    /// Bytes that live allocations take on the device, where the back end counts them.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
     /// The largest buffer that a program can bind whole, bytes.
     pub fn largest_buffer(&self) -> u64 {
         self.device.limits().max_buffer_size.min(self.capabilities.limits.max_binding_bytes)

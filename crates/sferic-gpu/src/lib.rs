@@ -3,6 +3,8 @@
 //! Suites and benchmarks run here, natively and in browsers; models run the same launches through `sferic-ops`. Staying free of Burn keeps the
 //! build of the suites small, which is what lets them run in a browser on every change.
 #![deny(missing_docs)]
+// Lints run natively; this is what they would say of the browser's build.
+#![cfg_attr(target_arch = "wasm32", deny(unused))]
 
 mod bench;
 mod clock;
@@ -12,6 +14,8 @@ mod graph;
 mod runner;
 mod store;
 mod suite;
+#[cfg(not(target_arch = "wasm32"))]
+mod together;
 
 pub use bench::{CACHE_BYTES, Measured, Row, run_benches};
 pub use clock::{Sampling, Timing};

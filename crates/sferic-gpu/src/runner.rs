@@ -3,18 +3,13 @@
 use crate::store::Kept;
 use crate::{Buffer, Device, GpuError, Sampling, Timing};
 use sferic_shaders::kernel::{Access, Case, Dialect, Outputs, Program, Step};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A program compiled for a device.
 #[derive(Debug, Clone)]
 pub struct Pipeline(pub(crate) wgpu::ComputePipeline);
-
-/// Programs that are compiled at the same time, at most: drivers hold locks of their own, and other threads have work too.
-#[cfg(not(target_arch = "wasm32"))]
-const MOST_THREADS: usize = 8;
 
 /// Every program compiled so far.
 pub(crate) type Pipelines = Arc<Mutex<HashMap<Arc<Program>, Pipeline>>>;
@@ -94,32 +89,6 @@ impl Device {
             kept.save();
         }
         Ok(found)
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn compile_together(&self, programs: &[Arc<Program>]) -> Result<(), GpuError> {
-        let missing: HashSet<&Arc<Program>> = {
-            let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-            programs.iter().filter(|program| !known.contains_key(*program)).collect()
-        };
-        let missing: Vec<_> = missing.into_iter().collect();
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST_THREADS).min(missing.len());
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(program) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                pollster::block_on(self.pipeline(program))?;
-            }
-            Ok(())
-        };
-        if threads <= 1 {
-            return work();
-        }
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            // Every one is joined: the scope would turn a panic into one of this thread.
-            let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
-            ended.into_iter().try_for_each(|one| one.unwrap_or_else(|_| Err(GpuError::Device("a compilation panicked".into()))))
-        })
     }
 
     /// Waits for everything submitted so far.

@@ -74,8 +74,8 @@ pub(crate) struct Caches {
     most_pages: usize,
 }
 
-/// A page of random numbers. In FP8 every word is four codes and, as a scale or two bf16 numbers, neither NaN nor large.
-fn random_page(random: &mut Random, format: Format, bytes: usize) -> Vec<u8> {
+/// Random numbers. In FP8 every word is four codes and, as a scale or two bf16 numbers, neither NaN nor large.
+fn random_bytes(random: &mut Random, format: Format, bytes: usize) -> Vec<u8> {
     match format {
         Format::F32 => (0..bytes / 4).flat_map(|_| random.signed().to_le_bytes()).collect(),
         Format::F16 => (0..bytes / 2).flat_map(|_| f16_bits(random.signed()).to_le_bytes()).collect(),
@@ -139,18 +139,22 @@ impl Caches {
         Ok(())
     }
 
-    /// Fills the pages of `table` with random rows and keys.
+    /// Fills the pages of `table` with random rows and keys, no two of them the same.
     pub(crate) fn fill(&self, device: &Device, table: &Table, seed: u64) -> Result<(), GpuError> {
-        // So many different pages, over and over: scores are as various as they need to be, and making them takes no time.
-        const DIFFERENT: usize = 61;
         let mut random = Random::new(seed);
-        for (layer, &[latent, index]) in self.layers.iter().zip(&self.page_bytes) {
-            for (buffer, bytes, format) in
-                [(&layer.latent, latent, self.formats.latent), (&layer.index, index, self.formats.index)]
-            {
-                let pages: Vec<_> = (0..DIFFERENT).map(|_| random_page(&mut random, format, bytes as usize)).collect();
-                for (at, &page) in table.pages.iter().enumerate().filter(|_| bytes > 0) {
-                    device.write(buffer, bytes * u64::from(page), &pages[at % DIFFERENT]);
+        let formats = [self.formats.latent, self.formats.index];
+        // Words that a page begins further on than the one before in a stretch of random words: one more than a page of keys has, so that
+        // no row begins where another one does.
+        let steps = self.page_bytes.iter().fold([1; 2], |most, bytes| [0, 1].map(|i| most[i].max(bytes[i] as usize / 4 + 1)));
+        let stretches = [0, 1].map(|i| {
+            let pages = if i == 0 { table.pages.len().min(64) } else { table.pages.len() };
+            random_bytes(&mut random, formats[i], 4 * (pages + 1) * steps[i])
+        });
+        for (layer, bytes) in self.layers.iter().zip(&self.page_bytes) {
+            for (i, buffer) in [&layer.latent, &layer.index].into_iter().enumerate().filter(|&(i, _)| bytes[i] > 0) {
+                for (at, &page) in table.pages.iter().enumerate() {
+                    let start = 4 * steps[i] * at % (stretches[i].len() - bytes[i] as usize) / 4 * 4;
+                    device.write(buffer, bytes[i] * u64::from(page), &stretches[i][start..start + bytes[i] as usize]);
                 }
             }
             // Written data waits in the host's memory until something is submitted.

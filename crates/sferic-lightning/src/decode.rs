@@ -113,7 +113,7 @@ impl Model {
         let names: Vec<String> = recorded.graph().names().map(str::to_owned).collect();
         let mut lists = Vec::new();
         let mut start = recorded.prologue();
-        for &end in recorded.ends() {
+        for &[_, end] in recorded.ends() {
             lists.push(names[start..end].to_vec());
             start = end;
         }

@@ -16,7 +16,7 @@ mod workspace;
 
 pub use cache::{CacheError, CacheFormats};
 pub use decode::{Decoder, Drawn};
-pub use model::{Logits, Model, ModelError, Output, Request, Sequence, Settings};
+pub use model::{Logits, Model, ModelError, Output, Replay, Request, Sequence, Settings};
 pub use sferic_gpu::Device;
 pub use sferic_shaders::kernel::WeightFormat;
 pub use sferic_shaders::sample::next_token::Settings as Sampling;

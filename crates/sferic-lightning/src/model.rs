@@ -9,7 +9,7 @@ use crate::workspace::{LOGIT_ROWS, Workspace};
 use sferic_gpu::{Device, GpuError, Graph, ReadBack, Task};
 use sferic_shaders::kernel::KernelError;
 use sferic_shaders::rope::append::Format;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a model runs.
@@ -99,6 +99,9 @@ pub struct Request {
     pub dense: bool,
 }
 
+/// Selections to attend to, by layer: ascending positions, `[T, K]`, with −1 in unfilled slots at the end of a row.
+pub type Replay = BTreeMap<usize, Vec<i32>>;
+
 /// What a step computed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Output {
@@ -108,6 +111,8 @@ pub struct Output {
     pub hidden: Vec<Vec<f32>>,
     /// Each layer's selected positions, `[T, K]` with −1 in unfilled slots, where it attended to a selection.
     pub selected: Vec<Option<Vec<i32>>>,
+    /// Each layer's experts, `[T, A]` ascending with the shared ones last, in mixture layers.
+    pub experts: Vec<Option<Vec<i32>>>,
 }
 
 /// A model whose steps run on our kernels. Clones share it.
@@ -145,8 +150,8 @@ pub(crate) struct Recorded {
     graph: Graph,
     /// Launches before the first layer.
     prologue: usize,
-    /// Launches up to the end of each layer.
-    ends: Vec<usize>,
+    /// Launches up to each layer's selection, and up to its end.
+    ends: Vec<[usize; 2]>,
 }
 
 impl Recorded {
@@ -158,7 +163,7 @@ impl Recorded {
         self.prologue
     }
 
-    pub(crate) fn ends(&self) -> &[usize] {
+    pub(crate) fn ends(&self) -> &[[usize; 2]] {
         &self.ends
     }
 }
@@ -327,13 +332,24 @@ impl Model {
         let mut shown = Shown::default();
         let mut done = 0;
         if step.request.probe {
-            for (&end, layer) in recorded.ends.iter().zip(&self.0.weights.layers) {
-                let mut parts = vec![w.h.part(words(rows * a.d_model))];
+            for (layer_idx, (&[selected, end], layer)) in recorded.ends.iter().zip(&self.0.weights.layers).enumerate() {
+                let mut read = ShownLayer::default();
                 let selects = step.shape.sparse && layer.kind.selection != Selection::All;
                 if let (true, Some(indexer)) = (selects, &a.indexer) {
-                    parts.push(w.selected.part(words(rows * indexer.top_k)));
+                    let part = w.selected.part(words(rows * indexer.top_k));
+                    read.selected = recorded.graph.submit_and_read(device, done..selected, &[part]).pop();
+                    if let Some(replayed) = step.replay.get(&layer_idx) {
+                        device.write(&w.selected, 0, bytemuck::cast_slice(replayed));
+                    }
+                    done = selected;
                 }
-                shown.layers.push(recorded.graph.submit_and_read(device, done..end, &parts));
+                let hidden = w.h.part(words(rows * a.d_model));
+                let experts = a.experts.as_ref().filter(|_| layer.router.is_some());
+                let experts = experts.map(|sizes| w.experts.part(words(rows * (sizes.routing.n_active + sizes.n_shared))));
+                let parts: Vec<_> = [hidden].into_iter().chain(experts).collect();
+                let mut parts = recorded.graph.submit_and_read(device, done..end, &parts).into_iter();
+                (read.hidden, read.experts) = (parts.next(), parts.next());
+                shown.layers.push(read);
                 done = end;
             }
         }
@@ -364,6 +380,7 @@ struct Step<'a> {
     table: &'a Table,
     request: Request,
     shape: StepShape,
+    replay: &'a Replay,
 }
 
 impl std::fmt::Debug for Model {
@@ -375,8 +392,24 @@ impl std::fmt::Debug for Model {
 /// What is on its way to the host.
 #[derive(Default)]
 struct Shown {
-    layers: Vec<Vec<ReadBack>>,
+    layers: Vec<ShownLayer>,
     last: Vec<ReadBack>,
+}
+
+/// What a layer shows.
+#[derive(Default)]
+struct ShownLayer {
+    selected: Option<ReadBack>,
+    hidden: Option<ReadBack>,
+    experts: Option<ReadBack>,
+}
+
+/// The words that were read, if any were.
+async fn words_of(part: Option<ReadBack>, device: &Device) -> Result<Option<Vec<i32>>, GpuError> {
+    match part {
+        Some(part) => Ok(Some(bytemuck::pod_collect_to_vec(&part.bytes(device).await?))),
+        None => Ok(None),
+    }
 }
 
 /// Rows of logits without what aligns them.
@@ -505,6 +538,15 @@ impl Sequence {
     /// # Errors
     /// [`ModelError`]; the sequence is unchanged then.
     pub async fn advance(&mut self, ids: &[u32], request: Request) -> Result<Output, ModelError> {
+        self.advance_replaying(ids, request, &Replay::new()).await
+    }
+
+    /// As [`advance`](Self::advance) with [`Request::probe`], attending to the selections in `replay` where a layer selects; what it would have
+    /// selected itself is shown all the same.
+    ///
+    /// # Errors
+    /// [`ModelError`]; the sequence is unchanged then.
+    pub async fn advance_replaying(&mut self, ids: &[u32], request: Request, replay: &Replay) -> Result<Output, ModelError> {
         let model = self.model.clone();
         let start = self.tokens.len();
         let chunk = model.0.workspace.rows;
@@ -518,19 +560,16 @@ impl Sequence {
         let key = model.key(start, ids.len(), request);
         let recorded = model.recorded(key).await?;
         let heads = if request.logits == Logits::All { model.heads(ids.len()).await? } else { Vec::new() };
-        let step = Step { ids, start, table: &self.table, request, shape: key.shape };
+        let step = Step { ids, start, table: &self.table, request, shape: key.shape, replay };
         let shown = model.submit(&recorded, &heads, &step);
         let device = &model.0.device;
         let mut output = Output::default();
         for layer in shown.layers {
-            let mut parts = layer.into_iter();
-            if let Some(hidden) = parts.next() {
+            output.selected.push(words_of(layer.selected, device).await?);
+            if let Some(hidden) = layer.hidden {
                 output.hidden.push(floats(&hidden.bytes(device).await?));
             }
-            output.selected.push(match parts.next() {
-                Some(selected) => Some(bytemuck::pod_collect_to_vec(&selected.bytes(device).await?)),
-                None => None,
-            });
+            output.experts.push(words_of(layer.experts, device).await?);
         }
         for last in shown.last {
             output.logits.extend(logit_rows(&last.bytes(device).await?, model.0.architecture.vocab));

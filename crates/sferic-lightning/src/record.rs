@@ -70,8 +70,9 @@ impl<'a> Rows<'a> {
 type Norm<'a> = Option<(&'a Buffer, f64)>;
 
 impl<'a> Recorder<'a> {
-    /// Adds the whole of a step but the head; returns the number of launches before the layers, and up to the end of each.
-    pub(crate) fn step(&mut self, shape: StepShape) -> Result<(usize, Vec<usize>), KernelError> {
+    /// Adds the whole of a step but the head; returns the number of launches before the layers, and for each layer those up to its selection
+    /// and up to its end.
+    pub(crate) fn step(&mut self, shape: StepShape) -> Result<(usize, Vec<[usize; 2]>), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let (t, d) = (shape.rows as u32, a.d_model as u32);
         let table = &self.weights.embedding;
@@ -86,9 +87,9 @@ impl<'a> Recorder<'a> {
         let prologue = self.tasks.len();
         let mut ends = Vec::with_capacity(self.weights.layers.len());
         for (layer, cache) in self.weights.layers.iter().zip(self.caches) {
-            self.attention(layer, cache, shape)?;
+            let selected = self.attention(layer, cache, shape)?;
             self.feed_forward(layer, shape.rows)?;
-            ends.push(self.tasks.len());
+            ends.push([selected, self.tasks.len()]);
         }
         Ok((prologue, ends))
     }
@@ -102,7 +103,8 @@ impl<'a> Recorder<'a> {
         self.vectors(rows, &self.weights.head, x, y, Some((&self.weights.norm, a.norm_eps)), false)
     }
 
-    fn attention(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
+    /// Returns the number of launches up to the selection.
+    fn attention(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<usize, KernelError> {
         let (a, w, rows) = (self.architecture, self.workspace, shape.rows);
         let (input, norm) = self.input(rows, &layer.input_norm)?;
         let p = layer.projections;
@@ -125,12 +127,14 @@ impl<'a> Recorder<'a> {
         let qfull = Rows { batch: heads.2, ..Rows::dense(&w.qfull, heads.0 * heads.2) };
         self.product(rows, &layer.absorb, nope, qfull, None, false)?;
         self.select(layer, cache, shape)?;
+        let selected = self.tasks.len();
         self.attend(layer, cache, shape)?;
         let u = Rows { batch: a.kv_rank, ..Rows::dense(&w.u, a.n_heads * a.kv_rank) };
         let o = Rows { batch: a.d_value, ..Rows::dense(&w.o, a.n_heads * a.d_value) };
         self.product(rows, &layer.value, u, o, None, false)?;
         let o = Rows { batch: 0, ..o };
-        self.product(rows, &layer.output, o, Rows::dense(&w.h, a.d_model), None, true)
+        self.product(rows, &layer.output, o, Rows::dense(&w.h, a.d_model), None, true)?;
+        Ok(selected)
     }
 
     /// The residual stream as the input of products behind `gain`: few rows are normalised by the products themselves.

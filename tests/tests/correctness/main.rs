@@ -7,6 +7,8 @@
 mod composed;
 /// The printed layer through the model: intermediates, scores, selections, outputs, KL and its gradients.
 mod float64_layer;
+/// Sessions on the kernels: caches that grow, are shared and run full, and memory that stays.
+mod kernels;
 /// Each known bug turns some check red.
 mod mutations;
 /// Every operation against its f64 oracle on every device.

@@ -18,15 +18,11 @@ use crate::cargo_program;
 use run::Run;
 use server::Post;
 
-/// Kernels whose suites do not pass in Chromium yet, each with the reason: `cargo xtask test` says so and leaves them out.
-pub const OPEN: &[(&str, &str)] =
-    &[("indexer/top_k", "its barriers stand in control flow that Chromium's compiler cannot prove uniform")];
-
 /// How long a page may say nothing before its case counts as hung.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Browsers side by side; each compiles shaders on one core.
-const N_PAGES: usize = 2;
+/// The most browsers side by side; each compiles shaders on one core.
+const MOST_PAGES: usize = 4;
 
 /// What the machine lacks for this step, if anything.
 pub fn missing() -> Option<&'static str> {
@@ -38,17 +34,17 @@ pub fn missing() -> Option<&'static str> {
         .then_some("a Rust compiler for wasm32-unknown-unknown (rustup target, or rustc-web, cargo-web and rust-web-src)")
 }
 
-/// Builds, then runs the kernels whose folder contains `filter`, but for those in `open`; prints every line, a summary at the end, and returns
-/// whether no case failed.
+/// Builds, then runs the kernels whose folder contains `filter`; prints every line, a summary at the end, and returns whether no case failed.
 ///
 /// # Errors
 /// The build fails, or no browser gets as far as taking a kernel.
-pub fn run(root: &Path, filter: &str, open: &[(&'static str, &'static str)]) -> Result<bool> {
+pub fn run(root: &Path, filter: &str) -> Result<bool> {
     let site = build(root)?;
     let (port, posts) = server::serve(&site)?;
-    let mut run = Run::new(filter, open);
+    let mut run = Run::new(filter);
     let mut browsers = Browsers { site, port, running: Vec::new(), n_opened: 0 };
-    for _ in 0..N_PAGES {
+    let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for _ in 0..n_cores.min(MOST_PAGES) {
         browsers.open()?;
     }
     let start = Instant::now();

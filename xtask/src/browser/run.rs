@@ -41,8 +41,6 @@ pub struct Run {
     filter: String,
     /// Kernels that no page has yet; nothing before the first page names them.
     queue: Option<VecDeque<String>>,
-    /// Kernels that are left out, each with the reason.
-    open: Vec<(&'static str, &'static str)>,
     /// Pages that have a kernel, by number.
     pages: BTreeMap<usize, Page>,
     /// Kernels that are done.
@@ -50,9 +48,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run of the kernels whose folder contains `filter`, but for those in `open`.
-    pub fn new(filter: &str, open: &[(&'static str, &'static str)]) -> Self {
-        Self { filter: filter.to_owned(), open: open.to_vec(), ..Self::default() }
+    /// A run of the kernels whose folder contains `filter`.
+    pub fn new(filter: &str) -> Self {
+        Self { filter: filter.to_owned(), ..Self::default() }
     }
 
     /// Whether a kernel waits for a page; before the first page has named them, there may be one.
@@ -66,11 +64,7 @@ impl Run {
             return;
         }
         let wanted = names.lines().filter(|name| name.contains(&self.filter));
-        let (left, taken): (Vec<&str>, Vec<&str>) = wanted.partition(|name| self.open.iter().any(|(open, _)| open == name));
-        for (name, reason) in self.open.iter().filter(|(open, _)| left.contains(open)) {
-            println!("skipped {name}: {reason}");
-        }
-        self.queue = Some(taken.into_iter().map(str::to_owned).collect());
+        self.queue = Some(wanted.map(str::to_owned).collect());
     }
 
     /// Ends the kernel of a page and returns the next one, if any.
@@ -131,7 +125,7 @@ mod tests {
     #[test]
     fn pages_share_the_kernels_and_their_lines_are_counted() {
         let now = Instant::now();
-        let mut run = Run::new("a/", &[]);
+        let mut run = Run::new("a/");
         assert!(run.waits());
         run.name_kernels(NAMES);
         assert_eq!(run.next(0, now).unwrap(), "a/one");
@@ -150,7 +144,7 @@ mod tests {
     #[test]
     fn a_kernel_without_cases_has_not_passed() {
         let now = Instant::now();
-        let mut run = Run::new("three", &[]);
+        let mut run = Run::new("three");
         run.name_kernels(NAMES);
         run.next(0, now).unwrap();
         run.next(0, now);
@@ -160,7 +154,7 @@ mod tests {
     #[test]
     fn a_silent_page_is_found_and_its_case_named() {
         let (now, limit) = (Instant::now(), Duration::from_secs(60));
-        let mut run = Run::new("two", &[]);
+        let mut run = Run::new("two");
         run.name_kernels(NAMES);
         run.next(0, now).unwrap();
         run.hear(0, "running base a/two[f32]", now);
@@ -170,13 +164,5 @@ mod tests {
         assert!(!run.give_up(0, "hung", now), "it has no kernel any more");
         assert_eq!(run.judged[0].failures, ["FAILED a/two: hung; its last line: running base a/two[f32]"]);
         assert!(run.silent(limit, now + 2 * limit).is_empty(), "a page without a kernel is not waited for");
-    }
-
-    #[test]
-    fn open_kernels_are_left_out() {
-        let now = Instant::now();
-        let mut run = Run::new("a", &[("a/one", "a reason")]);
-        run.name_kernels(NAMES);
-        assert_eq!((run.next(0, now).unwrap().as_str(), run.next(0, now)), ("a/two", None));
     }
 }

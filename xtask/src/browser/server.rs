@@ -120,6 +120,7 @@ mod tests {
         let post = posts.recv().unwrap();
         assert_eq!((post.page, post.verb.as_str(), post.body.as_str()), (3, "say", "ok x"));
         post.answer("heard");
+        drop(post);
         assert!(page.join().unwrap().ends_with("heard"));
     }
 }

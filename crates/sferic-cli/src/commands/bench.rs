@@ -1,18 +1,21 @@
 //! `sferic bench`: what this machine's GPU can do.
 
-use crate::cli::{BenchArgs, BenchKernelsArgs, BenchModelArgs, BenchSuite};
-use crate::failure::{ExitStatus, bad_input};
+use crate::cli::{BenchArgs, BenchAttentionArgs, BenchKernelsArgs, BenchModelArgs, BenchSuite};
+use crate::failure::{ExitStatus, bad_input, usage};
 use crate::load;
-use crate::output::{print, print_json};
+use crate::output::{note, print, print_json, table};
 use crate::progress::Spinner;
-use anyhow::Result;
-use sferic_bench::{Architecture, GpuError, ModelPlan, Selection, measure, synthetic};
+use anyhow::{Context, Result};
+use sferic_bench::{
+    Architecture, AttentionOptions, CacheDtype, GpuError, ModelPlan, Selection, Shape, attention as layer, measure, synthetic,
+};
 use sferic_engine::ComputePath;
 
 /// Runs the suite.
 pub fn run(args: &BenchArgs) -> Result<ExitStatus> {
     match &args.suite {
         BenchSuite::Kernels(args) => kernels(args),
+        BenchSuite::Attention(args) => attention(args),
         BenchSuite::Model(args) => model(args),
     }
 }
@@ -83,4 +86,47 @@ fn kernels(args: &BenchKernelsArgs) -> Result<ExitStatus> {
     }
     let failed = report.rows.iter().any(|row| row.reason.as_ref().is_some_and(|reason| reason.starts_with("FAIL")));
     Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
+}
+
+fn attention(args: &BenchAttentionArgs) -> Result<ExitStatus> {
+    let options = AttentionOptions {
+        shape: Shape::ALL.into_iter().find(|shape| shape.name == args.shape).unwrap_or(Shape::V32),
+        dtype: if args.dtype == CacheDtype::Fp8.name() { CacheDtype::Fp8 } else { CacheDtype::F16 },
+        queries: args.queries.clone(),
+        lengths: args.lengths.clone(),
+        samples: usize::from(args.samples),
+        prefill: args.prefill,
+    };
+    options.check().map_err(usage)?;
+    let selection = args.adapter.clone().map_or(Selection::Best, Selection::Named);
+    let spinner = Spinner::new("measuring");
+    let report = match pollster::block_on(layer(&selection, &options, |_| {})) {
+        Ok(report) => report,
+        Err(error @ GpuError::NoAdapter { .. }) => return Err(bad_input(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    drop(spinner);
+    match (&args.svg, report.svg()) {
+        (None, _) => {}
+        (Some(path), Ok(svg)) => {
+            std::fs::write(path, svg).with_context(|| format!("the drawing cannot be written to {}", path.display()))?;
+        }
+        (Some(_), Err(reason)) => note(&format!("no drawing: {reason}")),
+    }
+    if args.json {
+        print_json(&report)?;
+    } else if args.markdown {
+        print(&report.markdown())?;
+    } else {
+        let tables = [report.table(), report.prefill_table()].map(|cells| table(&cells));
+        let text = format!(
+            "{}\n\nmicroseconds for one layer\n{}\n{}\n{}\n",
+            report.heading(),
+            tables[0],
+            tables[1],
+            report.notes.join("\n")
+        );
+        print(&text)?;
+    }
+    Ok(if report.failed() { ExitStatus::Failed } else { ExitStatus::Done })
 }

@@ -1,10 +1,10 @@
 //! The kernels' path: what it needs to know of a configuration, and its results in the engine's terms.
 
-use super::{CachePrecision, Computed, Runtime, Wanted, WeightPrecision};
+use super::{Attention, CachePrecision, Computed, Runtime, Wanted, WeightPrecision};
 use crate::EngineError;
 use sferic_lightning::architecture::{self as lightning, Architecture};
 use sferic_lightning::{
-    CacheFormats, Device, Formats, LoadError, Logits, ModelError, ModelWeights, Request, Settings, WeightFormat,
+    CacheFormats, Device, Formats, LoadError, Logits, ModelError, ModelWeights, Replay, Request, Settings, WeightFormat,
 };
 use sferic_model::moe::{GroupScore, Scoring};
 use sferic_model::rope::{RopeLayout, inv_freq};
@@ -188,8 +188,9 @@ pub(super) async fn compute(
     sequence: &mut sferic_lightning::Sequence,
     ids: &[u32],
     wanted: Wanted,
-    dense: bool,
+    attention: &Attention,
 ) -> Result<Computed, EngineError> {
+    let dense = *attention == Attention::Dense;
     let doing = if ids.len() == 1 { "computing a token" } else { "computing the prompt" };
     let start = sequence.len();
     let (logits, probe) = match wanted {
@@ -197,9 +198,19 @@ pub(super) async fn compute(
         Wanted::Last => (Logits::Last, false),
         Wanted::Everything => (Logits::All, true),
     };
-    let output = sequence.advance(ids, Request { logits, probe, dense }).await.map_err(|error| model_error(doing, error))?;
-    let mut computed = Computed { logits: output.logits, hidden: output.hidden, ..Computed::default() };
     let a = model.architecture();
+    let replay = match (attention, &a.indexer) {
+        (Attention::Replayed(layers), Some(indexer)) => {
+            layers.iter().map(|(&layer_idx, rows)| (layer_idx, slots(rows, indexer.top_k))).collect()
+        }
+        _ => Replay::new(),
+    };
+    let output = sequence.advance_replaying(ids, Request { logits, probe, dense }, &replay).await;
+    let output = output.map_err(|error| model_error(doing, error))?;
+    let mut computed = Computed { logits: output.logits, hidden: output.hidden, ..Computed::default() };
+    let n_active = a.experts.as_ref().map_or(1, |experts| experts.routing.n_active + experts.n_shared);
+    let chosen = output.experts.into_iter().enumerate().filter_map(|(layer_idx, experts)| Some((layer_idx, experts?)));
+    computed.experts = chosen.map(|(layer, experts)| (layer, experts.chunks(n_active).map(<[i32]>::to_vec).collect())).collect();
     let Some(indexer) = a.indexer.as_ref().filter(|_| !dense && probe) else { return Ok(computed) };
     for (layer_idx, selected) in output.selected.into_iter().enumerate() {
         let rows = match selected {
@@ -210,6 +221,18 @@ pub(super) async fn compute(
         computed.selected.insert(layer_idx, rows);
     }
     Ok(computed)
+}
+
+/// Rows of positions as a kernel reads them: ascending, and unfilled slots last.
+fn slots(rows: &[Vec<i32>], top_k: usize) -> Vec<i32> {
+    let mut all = Vec::with_capacity(rows.len() * top_k);
+    for row in rows {
+        let mut row: Vec<i32> = row.iter().copied().filter(|&position| position >= 0).take(top_k).collect();
+        row.sort_unstable();
+        row.resize(top_k, -1);
+        all.extend(row);
+    }
+    all
 }
 
 fn model_error(doing: &'static str, error: ModelError) -> EngineError {

@@ -141,6 +141,18 @@ pub(crate) enum Wanted {
     Everything,
 }
 
+/// What is attended to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Attention {
+    /// What each layer selects.
+    #[default]
+    Selected,
+    /// Every token.
+    Dense,
+    /// These positions of each layer, row by row, instead of what it selects; on the kernels' path alone.
+    Replayed(BTreeMap<usize, Vec<Vec<i32>>>),
+}
+
 /// What was computed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Computed {
@@ -150,6 +162,8 @@ pub(crate) struct Computed {
     pub(crate) hidden: Vec<Vec<f32>>,
     /// Selected positions of each layer that selects, row by row, −1 in unfilled slots.
     pub(crate) selected: BTreeMap<usize, Vec<Vec<i32>>>,
+    /// Experts of each mixture layer, row by row; on the kernels' path alone.
+    pub(crate) experts: BTreeMap<usize, Vec<Vec<i32>>>,
 }
 
 impl Runtime {
@@ -199,15 +213,16 @@ impl Runtime {
         }
     }
 
-    /// Computes `ids` after what is cached, with every token attended to if `dense`.
+    /// Computes `ids` after what is cached.
     pub(crate) async fn compute(
         &self,
         cached: &mut Cached,
         ids: &[u32],
         feed: Feed,
         wanted: Wanted,
-        dense: bool,
+        attention: &Attention,
     ) -> Result<Computed, EngineError> {
+        let dense = *attention == Attention::Dense;
         match (self, cached) {
             (Self::Reference(model, options), Cached::Reference(cache, tokens)) => {
                 let mut options = *options;
@@ -220,7 +235,7 @@ impl Runtime {
                 computed
             }
             (Self::Kernels { model, dense: always, .. }, Cached::Kernels(sequence)) => {
-                kernels::compute(model, sequence, ids, wanted, dense || *always).await
+                kernels::compute(model, sequence, ids, wanted, if *always { &Attention::Dense } else { attention }).await
             }
             // A sequence is only ever used with the runtime that started it.
             _ => Err(EngineError::Device { doing: "computing a token", message: "the sequence is of another model".into() }),

@@ -5,7 +5,7 @@ use super::output::Output;
 use crate::EngineError;
 use crate::clock::Clock;
 use crate::event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
-use crate::runtime::{Feed, Wanted};
+use crate::runtime::{Attention, Feed, Wanted};
 use crate::sampler::{Sampled, Sampler, SamplingParams};
 use std::collections::VecDeque;
 
@@ -104,7 +104,7 @@ impl<'s> Generation<'s> {
         let start = cached.len();
         let end = tokens.len().min(start + engine.plan().prefill_chunk);
         let wanted = if end == tokens.len() { Wanted::Last } else { Wanted::Nothing };
-        let computed = engine.runtime().compute(cached, &tokens[start..end], Feed::Prefill, wanted, false).await?;
+        let computed = engine.runtime().compute(cached, &tokens[start..end], Feed::Prefill, wanted, &Attention::Selected).await?;
         self.stats.prefilled_tokens += end - start;
         let (done, total) = (self.stats.prefilled_tokens, self.stats.prompt_tokens - self.stats.reused_tokens);
         if end == tokens.len() {
@@ -119,7 +119,10 @@ impl<'s> Generation<'s> {
         if self.pending.is_none() {
             let Session { engine, cached, tokens } = &mut *self.session;
             // One token, unless a dropped future has left the last one drawn and not computed.
-            let computed = engine.runtime().compute(cached, &tokens[cached.len()..], Feed::Decode, Wanted::Last, false).await?;
+            let computed = engine
+                .runtime()
+                .compute(cached, &tokens[cached.len()..], Feed::Decode, Wanted::Last, &Attention::Selected)
+                .await?;
             self.pending = Some(computed.logits);
         }
         let Some(logits) = &self.pending else { return Ok(()) };

@@ -15,8 +15,8 @@ use crate::shared::Lanes;
 /// Largest number of selected tokens.
 pub const MAX_K: u32 = 4096;
 
-/// Scores that one workgroup of the first of two dispatches sorts.
-const PART: u32 = 2048;
+/// Leading bits by which a part's remaining digits and its places are searched.
+const SPLIT_FINE_BITS: u32 = 10;
 /// Most rows that [`TopK::launches`] splits; more rows fill a device with one workgroup each.
 const MAX_SPLIT_ROWS: u32 = 32;
 /// Shortest rows that [`TopK::launches`] splits.
@@ -119,7 +119,7 @@ impl TopK {
         }
         check(params, device)?;
         let Params { rows, k, stride } = params;
-        let parts = stride.div_ceil(PART);
+        let parts = stride.div_ceil(self.part());
         let sizes = SplitParams { rows, k, stride, parts };
         let split = launch(self.split_program(), &sizes, [parts, rows, 1], device)?;
         let merge = launch(self.merge_program(), &sizes, grid(rows, &device.limits), device)?;
@@ -134,21 +134,29 @@ impl TopK {
     /// Whether two dispatches are better, and fit.
     fn splits(self, params: Params, device: &Capabilities) -> bool {
         let Params { rows, stride, .. } = params;
-        rows <= MAX_SPLIT_ROWS && stride >= MIN_SPLIT_STRIDE && 4 * self.split_words(params) <= device.limits.max_binding_bytes
+        let fits = stride.div_ceil(self.part()) <= 1 << SPLIT_FINE_BITS;
+        fits && rows <= MAX_SPLIT_ROWS
+            && stride >= MIN_SPLIT_STRIDE
+            && 4 * self.split_words(params) <= device.limits.max_binding_bytes
     }
 
     fn split_words(self, params: Params) -> u64 {
-        2 * u64::from(self.part_pairs()) * u64::from(params.rows) * u64::from(params.stride.div_ceil(PART))
+        2 * u64::from(self.part_pairs()) * u64::from(params.rows) * u64::from(params.stride.div_ceil(self.part()))
+    }
+
+    /// Scores that one workgroup of the first of two dispatches sorts.
+    fn part(self) -> u32 {
+        if self.bits < 12 { 1024 } else { 2048 }
     }
 
     /// Leading bits of a key that the first of two dispatches sorts by: an even number, so that there are as many coarse bins as bins in each.
     fn split_bits(self) -> u32 {
-        self.bits & !1
+        if self.map_words < 4096 { 10 } else { 12 }
     }
 
     /// Pairs of words that a part leaves in the scratch: counts of coarse bins and of bins, and its scores.
     fn part_pairs(self) -> u32 {
-        (1 << (self.split_bits() / 2)) / 4 + (1 << self.split_bits()) / 4 + PART
+        (1 << (self.split_bits() / 2)) / 4 + (1 << self.split_bits()) / 4 + self.part()
     }
 
     fn split_prelude(self, wg_size: u32) -> Prelude {
@@ -159,27 +167,28 @@ impl TopK {
             .constant("BINS", 1 << bits)
             .constant("COARSE_BINS", 1 << (bits / 2))
             .constant("COARSE", 1 << (bits / 2))
-            .constant("PART", PART)
+            .constant("PART", self.part())
             .constant("PAIRS", self.part_pairs())
             .fragment(include_str!("key.wgsl"))
             .scan(self.lanes)
     }
 
     fn split_program(self) -> Program {
-        let (lanes, wg_size, bins) = (self.lanes, self.wg_size.min(512), 1 << self.split_bits());
+        let wg_size = if self.split_bits() < 12 { 256 } else { self.wg_size.min(512) };
+        let (lanes, bins) = (self.lanes, 1 << self.split_bits());
         let each = bins / wg_size;
         let prelude = self.split_prelude(wg_size).constant("QUARTERS", each / 4);
         let source =
-            unrolled(include_str!("split.wgsl"), &[("OWN", PART / (4 * wg_size)), ("EACH", each), ("QUARTERS", each / 4)]);
+            unrolled(include_str!("split.wgsl"), &[("OWN", self.part() / (4 * wg_size)), ("EACH", each), ("QUARTERS", each / 4)]);
         let name = format!("indexer/top_k[split,{},{wg_size},{}]", lanes.name(), self.split_bits());
         Program::new(name, &prelude, &source, &Self::SPLIT, [wg_size, 1, 1])
-            .with_workgroup_bytes(4 * (bins + wg_size + wg_size + 1))
+            .with_workgroup_bytes(4 * (bins + wg_size + 2 * self.part() + wg_size + 1))
             .with_features(lanes.features())
     }
 
     fn merge_program(self) -> Program {
         let Self { lanes, wg_size, map_words, .. } = self;
-        let fine_bits = 10;
+        let fine_bits = SPLIT_FINE_BITS;
         let prelude = self
             .split_prelude(wg_size)
             .constant("FINE_BITS", fine_bits)
@@ -187,7 +196,7 @@ impl TopK {
             .fragment(include_str!("bins.wgsl"))
             .fragment(include_str!("map.wgsl"));
         let name = format!("indexer/top_k[merge,{},{wg_size},{},{map_words}]", lanes.name(), self.split_bits());
-        let words = (1 << fine_bits) + map_words + wg_size + (1 << (self.split_bits() / 2)) + 8;
+        let words = (1 << fine_bits) + map_words + wg_size + (1 << (self.split_bits() / 2)) + 12;
         Program::new(name, &prelude, include_str!("merge.wgsl"), &Self::MERGE, [wg_size, 1, 1])
             .with_workgroup_bytes(4 * words)
             .with_features(lanes.features())

@@ -25,6 +25,7 @@ const OWN: u32 = PART / (4u * WG_SIZE);
 const EACH: u32 = BINS / WG_SIZE;
 
 var<workgroup> sh_bins: array<atomic<u32>, BINS + WG_SIZE>;
+var<workgroup> sh_sorted: array<vec2<u32>, PART>;
 
 fn place_of(bin: u32) -> u32 {
     return bin + bin / EACH;
@@ -36,9 +37,9 @@ fn count_one(index: u32, len: u32, key: u32) {
     }
 }
 
-fn write_one(at: u32, index: u32, len: u32, key: u32) {
+fn sort_one(index: u32, len: u32, key: u32) {
     if index < len {
-        scratch[at + atomicAdd(&sh_bins[place_of(key >> (32u - BITS))], 1u)] = vec2(key, index);
+        sh_sorted[atomicAdd(&sh_bins[place_of(key >> (32u - BITS))], 1u)] = vec2(key, index);
     }
 }
 
@@ -111,10 +112,13 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
     workgroupBarrier();
     for (var i = 0u; i < OWN; i += 1u) { // unrolled
         let index = wid.x * PART + 4u * (i * WG_SIZE + lid);
-        let to = start + COARSE_BINS / 4u + BINS / 4u;
-        write_one(to, index, len, keys[i].x);
-        write_one(to, index + 1u, len, keys[i].y);
-        write_one(to, index + 2u, len, keys[i].z);
-        write_one(to, index + 3u, len, keys[i].w);
+        sort_one(index, len, keys[i].x);
+        sort_one(index + 1u, len, keys[i].y);
+        sort_one(index + 2u, len, keys[i].z);
+        sort_one(index + 3u, len, keys[i].w);
+    }
+    workgroupBarrier();
+    for (var i = 0u; i < 4u * OWN; i += 1u) {
+        scratch[start + COARSE_BINS / 4u + BINS / 4u + i * WG_SIZE + lid] = sh_sorted[i * WG_SIZE + lid];
     }
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use super::cases::expected;
-use super::{MAX_K, PART, Params, TopK, key, top_k};
+use super::{MAX_K, Params, TopK, key, top_k};
 use crate::kernel::Capabilities;
 use crate::kernel::random::Random;
 
@@ -88,7 +88,7 @@ fn the_suite_expects_what_the_oracle_says() {
 fn few_long_rows_take_two_dispatches() {
     let device = Capabilities::base();
     let spec = TopK::best(&device);
-    let params = Params { rows: 2, k: 64, stride: 10 * PART + 4 };
+    let params = Params { rows: 2, k: 64, stride: 10 * 1024 + 4 };
     let steps = spec.launches(params, &device).unwrap();
     let grids: Vec<_> = steps.iter().map(|step| step.launch.workgroups).collect();
     assert_eq!(grids, [[11, 2, 1], [2, 1, 1]]);
