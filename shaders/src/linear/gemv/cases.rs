@@ -73,7 +73,7 @@ fn forms(format: WeightFormat, arithmetic: Arithmetic, device: &Capabilities) ->
     if best.form == Form::Direct {
         // What large matrices take, and what more than two rows take without packed products.
         let words = if best.words == 4 { 4.min(32 / format.values_per_vector()) } else { 4 };
-        forms.push(Gemv { words: words.max(1), rows: 8, split: 1, ..best });
+        forms.push(Gemv { words: words.max(1), rows: 8, split: 1, steps: 2, ..best });
         forms.push(Gemv { form: Form::Staged, words: 4, rows: 4, split: 1, wg_size: 256, ..best });
     }
     forms.into_iter().map(|spec| Setup { spec: spec.with_steps(params.i, &device.limits), params }).collect()

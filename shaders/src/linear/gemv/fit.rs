@@ -50,7 +50,7 @@ impl Gemv {
             return spec.direct(params, lanes);
         }
         if format == WeightFormat::Q4 && tokens == 1 && lanes >= 4 {
-            let wg_size = device.limits.max_invocations.min(512);
+            let wg_size = device.limits.max_invocations.min(384) / lanes * lanes;
             let resident =
                 Self { form: Form::Resident, rows: 2, lanes, split: 1, wg_size, ..spec }.with_steps(params.i, &device.limits);
             if resident.loads(params.i) <= resident.steps * lanes {
@@ -65,19 +65,25 @@ impl Gemv {
     fn direct(self, params: &Params, lanes: u32) -> Self {
         let rows = (self.format.values_per_vector() / 4).clamp(2, 8) / self.tokens;
         let mut spec = Self { form: Form::Direct, rows, split: 1, wg_size: 128, ..self };
-        let matrices = u64::from(params.z.max(1));
-        let invocations = |spec: &Self| {
-            let slices = spec.loads(params.i).next_power_of_two().min(4 * lanes);
-            u64::from(params.o / spec.rows) * matrices * u64::from(slices)
-        };
-        if invocations(&spec) < Self::BUSY {
-            spec.rows = (2 / self.tokens).max(1);
+        let slices = spec.loads(params.i).next_power_of_two().min(4 * lanes);
+        let outputs = u64::from(params.o) * u64::from(params.z.max(1));
+        let mut split = 4;
+        if outputs / u64::from(rows) * u64::from(slices) < Self::BUSY {
+            // A workgroup for each row where there are fewer than two for each multiprocessor.
+            spec.rows = if outputs < 2 * 132 { 1 } else { (2 / self.tokens).max(1) };
             spec.words = (32 / self.format.values_per_vector()).clamp(1, 4);
+            spec.wg_size = 256.min(8 * lanes);
+            split = 8;
         }
         let loads = spec.loads(params.i).max(1);
         spec.lanes = lanes.min(loads.next_power_of_two());
-        while spec.split < 4 && spec.slices() < loads {
+        while spec.split < split && spec.slices() < loads && 2 * spec.slices() <= spec.wg_size {
             spec.split *= 2;
+        }
+        // A short row is on its way as a whole.
+        spec.steps = loads.div_ceil(spec.slices());
+        if spec.steps > 4 || split == 4 {
+            spec.steps = 1;
         }
         spec
     }
@@ -109,10 +115,13 @@ impl Gemv {
         spec.with_steps(params.i, limits)
     }
 
-    /// The same with as many steps as workgroup memory allows and rows of `i` values need; 1 where x is read directly.
+    /// The same with as many steps as workgroup memory allows and rows of `i` values need; where x is read directly they stay.
     #[must_use]
     pub fn with_steps(mut self, i: u32, limits: &Limits) -> Self {
-        self.steps = if self.form == Form::Direct { 1 } else { self.loads(i).div_ceil(self.slices()).max(1) };
+        if self.form == Form::Direct {
+            return self;
+        }
+        self.steps = self.loads(i).div_ceil(self.slices()).max(1);
         while self.steps > 1 && self.workgroup_bytes() > Self::allowed_bytes(limits) {
             self.steps = self.steps.div_ceil(2);
         }

@@ -65,8 +65,8 @@ pub struct Gemv {
     pub lanes: u32,
     /// Sets of lanes that share those rows and add up through workgroup memory: a power of two.
     pub split: u32,
-    /// Vectors of a row that one invocation takes before the next part of x is staged; loads of a row that it has on their way at a time where x is
-    /// read directly.
+    /// Vectors of a row that one invocation takes before the next part of x is staged; loads of a row that it has on their way at a time where
+    /// x is read directly.
     pub steps: u32,
     /// Invocations of a workgroup.
     pub wg_size: u32,
@@ -108,8 +108,8 @@ impl Params {
 }
 
 impl Gemv {
-    /// Invocations of all workgroups together where they stay: two workgroups of 512 for each multiprocessor of the largest adapter we know.
-    const RESIDENT_INVOCATIONS: u32 = 132 * 2 * 512;
+    /// Invocations of all workgroups together where they stay: four workgroups of 384 for each multiprocessor of the largest adapter we know.
+    const RESIDENT_INVOCATIONS: u32 = 132 * 4 * 384;
     const KERNEL: &'static str = "linear/gemv";
 
     /// The same with x normalised first.

@@ -40,9 +40,9 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
         }
         var part: array<f32, ROWS>;
         for (var q = 0u; q < QUADS; q += 1u) { // unrolled
-            let value = hidden[(wid.y * QUADS + q) * A * UNITS + i];
+            let value = stepped_x(hidden[(wid.y * QUADS + q) * A * UNITS + i]);
             for (var k = 0u; k < ROWS; k += 1u) { // unrolled
-                let weight = weight4(words[k], q);
+                let weight = stepped4(words[k], q);
                 part[k] = fma(weight.w, value.w, fma(weight.z, value.z, fma(weight.y, value.y, fma(weight.x, value.x, part[k]))));
             }
         }

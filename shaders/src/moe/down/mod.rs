@@ -46,12 +46,10 @@ impl Down {
     /// The best permutation on `device`.
     pub fn best(shape: Shape, format: WeightFormat, device: &Capabilities) -> Self {
         let lanes = Lanes::of(device.features);
+        // Few invocations for few vectors: a workgroup is to take several rounds, which overlap with those of other workgroups.
         let units = shape.n_active * (shape.i / format.values_per_vector()).max(1);
-        // Of the sizes that leave the fewest invocations idle in the last round, the largest.
-        let idle = |size: u32| units.next_multiple_of(size) - units;
-        let sizes = (1..=8).map(|n| 32 * n).filter(|&size| size <= device.limits.max_invocations.min(256));
-        let size = sizes.filter(|&size| size >= 96 || units <= 64).min_by_key(|&size| (idle(size), u32::MAX - size));
-        Self { shape, format, lanes, wg_size: size.unwrap_or(32), rows: 8 }
+        let wg_size = if units >= 512 { 192 } else { 128 };
+        Self { shape, format, lanes, wg_size, rows: 4 }
     }
 
     /// The composed program.
@@ -65,6 +63,7 @@ impl Down {
         }
         let prelude = Prelude::new()
             .weights(self.format, scales)
+            .stepped(self.format)
             .constant("Y", bindings.len() as u32)
             .constant("PARAMS", bindings.len() as u32 + 1)
             .constant("WG_SIZE", self.wg_size)

@@ -66,7 +66,7 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
             if quad < D / 4u {
                 let value = x[x_start + quad];
                 sums[PAIRS] += dot(value, value);
-                sh_x[i % QUADS * PITCH + i / QUADS] = gained(value, quad);
+                sh_x[i % QUADS * PITCH + i / QUADS] = stepped_x(gained(value, quad));
             }
         }
         workgroupBarrier();
@@ -75,7 +75,7 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
             for (var q = 0u; q < QUADS; q += 1u) { // unrolled
                 let value = sh_x[q * PITCH + place];
                 for (var k = 0u; k < PAIRS; k += 1u) { // unrolled
-                    let weight = weight4(words[k], q);
+                    let weight = stepped4(words[k], q);
                     part[k] = fma(weight.w, value.w, fma(weight.z, value.z, fma(weight.y, value.y, fma(weight.x, value.x, part[k]))));
                 }
             }

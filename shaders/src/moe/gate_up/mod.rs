@@ -63,17 +63,10 @@ impl GateUp {
     /// The best permutation on `device`.
     pub fn best(shape: Shape, format: WeightFormat, down_format: WeightFormat, norm: bool, device: &Capabilities) -> Self {
         let lanes = Lanes::of(device.features);
-        let mut spec = Self { shape, format, down_format, norm, lanes, team: 32, teams: 1, rows: 4 };
-        let limits = &device.limits;
-        let units = shape.d / format.values_per_vector();
-        // The largest team that memory allows, cut to even rounds.
-        let mut most = limits.max_invocations.min(256) / 32 * 32;
-        while most > 32 && !(Self { team: most, ..spec }.fits(limits)) {
-            most -= 32;
-        }
-        spec.team = units.div_ceil(units.div_ceil(most).max(1)).next_multiple_of(32).clamp(32, most);
-        let is_apart = lanes == Lanes::Shared || spec.team.is_multiple_of(device.subgroup.max.max(1));
-        while is_apart && spec.team * spec.teams * 2 <= 256 && (Self { teams: spec.teams * 2, ..spec }.fits(limits)) {
+        // Small teams: the rounds of one overlap with those of the others, and few invocations wait for each other.
+        let team = if lanes == Lanes::Subgroup { device.subgroup.max.clamp(32, 256) } else { 32 };
+        let mut spec = Self { shape, format, down_format, norm, lanes, team, teams: 1, rows: 2 };
+        while spec.team * spec.teams * 2 <= 256 && (Self { teams: spec.teams * 2, ..spec }.fits(&device.limits)) {
             spec.teams *= 2;
         }
         spec
@@ -97,7 +90,7 @@ impl GateUp {
         if self.format.has_scales() {
             bindings.push(Binding::read("scales"));
         }
-        prelude = prelude.weights(self.format, scales);
+        prelude = prelude.weights(self.format, scales).stepped(self.format);
         if self.norm {
             prelude = prelude.constant("GAIN", bindings.len() as u32).fragment(include_str!("gain.wgsl"));
             bindings.push(Binding::read("gain"));

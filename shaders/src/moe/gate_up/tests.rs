@@ -36,10 +36,10 @@ fn teams_suit_the_subgroups_and_the_memory() {
         let spec = GateUp::best(shape, format, format, true, device);
         (spec.team, spec.teams)
     };
-    assert_eq!(teams(&device(32), WeightFormat::Q4), (64, 4));
-    assert_eq!(teams(&device(128), WeightFormat::Q4), (64, 1), "a subgroup must not reach over two teams");
-    assert_eq!(teams(&device(32), WeightFormat::F16), (256, 1));
-    assert!(teams(&Capabilities::base(), WeightFormat::Q4).0 >= 32);
+    assert_eq!(teams(&device(32), WeightFormat::Q4), (32, 8));
+    assert_eq!(teams(&device(128), WeightFormat::Q4), (128, 2), "a subgroup must not reach over two teams");
+    assert_eq!(teams(&device(32), WeightFormat::F16), (32, 8));
+    assert_eq!(teams(&Capabilities::base(), WeightFormat::Q4), (32, 8));
 }
 
 #[test]
