@@ -39,16 +39,35 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     }
     if device.features.coopmat {
         for keys in [KeyFormat::F16, KeyFormat::Fp8] {
-            for (groups, key_groups) in [(1, 4), (2, 2), (4, 1)] {
+            for (strips, groups, wide, key_groups, block, buffers) in [
+                (4, 1, 1, 4, 64, 1),
+                (4, 4, 1, 1, 64, 1),
+                (4, 4, 1, 1, 32, 2),
+                (4, 4, 2, 1, 32, 1),
+                (2, 8, 1, 1, 32, 2),
+                (2, 2, 1, 2, 64, 2),
+                (2, 2, 2, 2, 64, 1),
+                (4, 1, 1, 1, 16, 1),
+                (2, 4, 1, 1, 32, 1),
+                (1, 4, 1, 2, 32, 2),
+                (1, 1, 1, 4, 64, 1),
+            ] {
                 for (heads, dim) in [(64, 128), (32, 64), (16, 128), (5, 32)] {
-                    for subgroup_barrier in [false, true] {
+                    // Fewer rows than a query has, or more groups than can be staged.
+                    if strips * groups * 16 < heads || dim * block < 16 * 16 * groups {
+                        continue;
+                    }
+                    for prefetch in [false, true] {
                         let tiling = Tiling {
                             lanes: device.subgroup.max,
+                            strips,
                             groups,
+                            wide,
                             key_groups,
-                            pages: 2,
-                            subgroup_barrier,
-                            prefetch: subgroup_barrier,
+                            block,
+                            buffers,
+                            workgroups: 4,
+                            prefetch,
                         };
                         let spec = IndexScores { heads, dim, keys, unit: Unit::Coopmat(tiling) };
                         found.push(case(&Shape { spec, t: 5, s: 400, first: 318, samples: 0 }, device)?);
@@ -78,26 +97,22 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         }
         return Ok(found);
     }
-    let mut add = |keys, t: u32, s: u32, groups, key_groups, pages, flags: u32| {
-        let tiling = Tiling { lanes: 32, groups, key_groups, pages, subgroup_barrier: flags & 1 != 0, prefetch: flags & 2 != 0 };
-        let spec = IndexScores { heads: 64, dim: 128, keys, unit: Unit::Coopmat(tiling) };
-        let first = if t > 16 { s - 1 } else { s - t };
-        case(&Shape { spec, t, s, first, samples: 4000 }, device).map(|case| found.push(case))
-    };
     for keys in [KeyFormat::F16, KeyFormat::Fp8] {
-        for (pages, barrier) in [(4, 1), (4, 3), (4, 2), (8, 3)] {
-            add(keys, 1, 131_072, 1, 4, pages, barrier)?;
-        }
-        add(keys, 1, 16_384, 1, 4, 1, 3)?;
-        add(keys, 2, 131_072, 2, 2, 4, 3)?;
-        for (groups, key_groups, pages, barrier) in [(4, 1, 16, 1), (4, 1, 16, 3), (4, 1, 16, 2), (2, 2, 16, 3)] {
-            add(keys, 16, 131_072, groups, key_groups, pages, barrier)?;
+        for (heads, t, s) in [
+            (64, 1, 16_384),
+            (64, 1, 131_072),
+            (64, 2, 131_072),
+            (64, 16, 16_384),
+            (64, 16, 131_072),
+            (64, 2048, 65_536),
+            (16, 1, 4096),
+            (16, 1, 131_072),
+        ] {
+            let spec = IndexScores::best(heads, 128, keys, t, device);
+            let first = if t > 16 { s - 1 } else { s - t };
+            found.push(case(&Shape { spec, t, s, first, samples: 4000 }, device)?);
         }
     }
-    for (groups, key_groups, barrier) in [(4, 1, 1), (4, 1, 3), (4, 1, 2), (2, 2, 3)] {
-        add(KeyFormat::F16, 2048, 65_536, groups, key_groups, 64, barrier)?;
-    }
-    add(KeyFormat::Fp8, 2048, 65_536, 4, 1, 64, 3)?;
     Ok(found)
 }
 

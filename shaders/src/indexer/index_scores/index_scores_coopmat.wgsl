@@ -1,10 +1,11 @@
 // scores[t, s] = Σ_h w[t, h] · max(0, q[t, h] · k[s]) for s ≤ positions[t], on cooperative matrices.
 //
-// Grid: workgroup (x, y) takes GROUPS · QUERIES query rows from x and PAGES pages of 64 keys from y; it returns at once when all of its
-//   queries end before its keys.
-// Each subgroup holds 64 rows of A for its whole life, in registers: QUERIES queries of HEADS_PADDED heads, rounded to f16 and filled up with
-//   zeros. Pages of keys are staged in workgroup memory as f16 and are B, 16 keys at a time. The product goes through workgroup memory, where each
-//   lane takes one key, cuts negative products off and sums the heads with their weights.
+// Grid: workgroup (x, y) takes QUERIES query rows from x and params.pages pages of 64 keys from y; it returns at once when all of its queries end
+//   before its keys.
+// Each subgroup holds STRIPS · 16 rows of A for its whole life, in registers: a row is one head of one query, rounded to f16, and heads are filled up
+//   to HEADS_PADDED with zeros. BLOCK keys at a time are staged in workgroup memory as f16 and are B, 16 keys a tile. The products go through
+//   workgroup memory, where each lane takes rows of one key, cuts negative products off and sums the heads with their weights.
+// What subgroups hand on through workgroup memory passes a barrier of the workgroup: that of a subgroup orders no workgroup memory.
 // Requires: subgroups of LANES lanes, f16, cooperative matrices; HEADS ≤ 64, DIM = 32, 64 or 128.
 // Numerics: q rounded to f16 (exact for queries that are e4m3 or f16 already), products and sums in f32; e4m3 keys expand to f16 exactly, times
 //   2^-8, which their scale takes back.
@@ -17,6 +18,7 @@ struct Params {
     w_stride: u32,
     w_offset: u32,
     scores_stride: u32,
+    pages: u32,
 }
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>; // (T, q_stride / 4) f32
@@ -31,150 +33,137 @@ alias MatA = coop_mat16x16<f16, A>;
 alias MatB = coop_mat16x16<f16, B>;
 alias MatC = coop_mat16x16<f32, C>;
 
-// 16 rows of A: one matrix for each 16 dimensions.
-struct Strip {
-    k0: MatA,
-    k1: MatA,
-    k2: MatA,
-    k3: MatA,
-    k4: MatA,
-    k5: MatA,
-    k6: MatA,
-    k7: MatA,
-}
-
 const WG_SIZE: u32 = LANES * GROUPS * KEY_GROUPS;
-const QUERIES: u32 = 64u / HEADS_PADDED;
-// Strips of 16 rows that carry heads; the staging area takes as many of every group as fit its 64 rows.
-const STRIPS: u32 = 4u;
-const STRIPS_AT_ONCE: u32 = 4u / GROUPS;
+// Rows of a workgroup, one for each head of each query.
+const ROWS: u32 = GROUPS * STRIPS * 16u;
+const QUERIES: u32 = ROWS / HEADS_PADDED;
 // A row of 16-bit values, as vectors of four; the padding of 16 bytes spreads rows over the banks.
 const ROW: u32 = DIM / 4u + 2u;
-// A column of 64 products, as vectors of four, with the same padding.
-const COLUMN: u32 = 17u;
-// Keys of a page that one subgroup takes, 16 at a time.
-const TILES: u32 = 4u / KEY_GROUPS;
-// Lanes that share a key, and their rows, as vectors of four.
-const PARTS: u32 = LANES / 16u;
-const PART_ROWS: u32 = 16u / PARTS;
-// Vectors of four rows that belong to one query, at most a part of them in one lane.
-const QUERY_ROWS: u32 = min(HEADS_PADDED / 4u, PART_ROWS);
+// Keys of one step of a workgroup.
+const STEP: u32 = 16u * WIDE * KEY_GROUPS;
+// The products of one key, as vectors of four, with the same padding.
+const COLUMN: u32 = ROWS / 4u + 1u;
+// Lanes that share a query and a key; they stand LANES / PARTS apart.
+const PARTS: u32 = HEADS_PADDED / 4u / QUERY_ROWS;
+const PAGE_BLOCKS: u32 = 64u / BLOCK;
 
-var<workgroup> sh_rows: array<vec4<f16>, 64u * ROW>;
-var<workgroup> sh_products: array<vec4<f32>, GROUPS * KEY_GROUPS * 16u * COLUMN>;
-var<workgroup> sh_weights: array<vec4<f32>, GROUPS * 16u>;
-var<workgroup> sh_scales: array<vec4<f32>, 16u>;
+var<workgroup> sh_rows: array<vec4<f16>, BLOCK * ROW>;
+var<workgroup> sh_products: array<vec4<f32>, BUFFERS * STEP * COLUMN>;
+var<workgroup> sh_weights: array<vec4<f32>, ROWS / 4u>;
+var<workgroup> sh_scales: array<vec4<f32>, BLOCK / 4u>;
 
-fn tile_barrier() {
-    if SUBGROUP_BARRIER {
-        subgroupBarrier();
-    } else {
-        workgroupBarrier();
-    }
-}
-
-fn load_strip(row: u32) -> Strip {
-    var strip: Strip;
-    strip.k0 = coopLoadT<MatA>(&sh_rows[row * ROW], ROW);
-    strip.k1 = coopLoadT<MatA>(&sh_rows[row * ROW + 4u], ROW);
-    if DIM > 32u {
-        strip.k2 = coopLoadT<MatA>(&sh_rows[row * ROW + 8u], ROW);
-        strip.k3 = coopLoadT<MatA>(&sh_rows[row * ROW + 12u], ROW);
-    }
-    if DIM > 64u {
-        strip.k4 = coopLoadT<MatA>(&sh_rows[row * ROW + 16u], ROW);
-        strip.k5 = coopLoadT<MatA>(&sh_rows[row * ROW + 20u], ROW);
-        strip.k6 = coopLoadT<MatA>(&sh_rows[row * ROW + 24u], ROW);
-        strip.k7 = coopLoadT<MatA>(&sh_rows[row * ROW + 28u], ROW);
-    }
-    return strip;
-}
-
-// Stages strips first .. first + STRIPS_AT_ONCE of every group: row (group, strip, i) of the staging area.
-fn stage_queries(first: u32, t0: u32, lid: u32) {
+// Stages part `part` of the dimensions of strips first .. first + STRIPS_AT_ONCE of every group: row (group, strip, i) of the staging area.
+fn stage_queries(first: u32, part: u32, t0: u32, lid: u32) {
     workgroupBarrier();
-    for (var i = lid; i < 64u * (DIM / 4u); i += WG_SIZE) {
-        let row = i / (DIM / 4u);
-        let d = i % (DIM / 4u);
+    for (var i = lid; i < GROUPS * STRIPS_AT_ONCE * 4u * STAGE_DIMS; i += WG_SIZE) {
+        let row = i / (STAGE_DIMS / 4u);
+        let d = i % (STAGE_DIMS / 4u);
         let group = row / (16u * STRIPS_AT_ONCE);
-        let in_group = first * 16u + row % (16u * STRIPS_AT_ONCE);
-        let t = t0 + group * QUERIES + in_group / HEADS_PADDED;
-        let h = in_group % HEADS_PADDED;
+        let in_rows = (group * STRIPS + first) * 16u + row % (16u * STRIPS_AT_ONCE);
+        let t = t0 + in_rows / HEADS_PADDED;
+        let h = in_rows % HEADS_PADDED;
         var value = vec4<f32>(0.0);
         if t < params.t && h < HEADS {
-            value = q[(params.q_offset + t * params.q_stride) / 4u + h * (DIM / 4u) + d];
+            value = q[(params.q_offset + t * params.q_stride + h * DIM + part * STAGE_DIMS) / 4u + d];
         }
-        sh_rows[row * ROW + d] = vec4<f16>(select(value, value.xzyw, FP8));
+        sh_rows[row * STAGE_ROW + d] = vec4<f16>(select(value, value.xzyw, FP8));
     }
     workgroupBarrier();
 }
 
 fn stage_weights(t0: u32, lid: u32) {
-    for (var i = lid; i < GROUPS * 64u; i += WG_SIZE) {
+    for (var i = lid; i < ROWS; i += WG_SIZE) {
         let t = t0 + i / HEADS_PADDED;
         let h = i % HEADS_PADDED;
-        var w = 0.0;
-        if t < params.t && h < HEADS {
-            w = weights[params.w_offset + t * params.w_stride + h];
-        }
-        sh_weights[i / 4u][i % 4u] = w;
+        let w = weights[params.w_offset + min(t, params.t - 1u) * params.w_stride + min(h, HEADS - 1u)];
+        sh_weights[i / 4u][i % 4u] = select(0.0, w, t < params.t && h < HEADS);
     }
 }
 
-// The product of 64 rows with the 16 keys from `key` of the staged page, stored by columns: head after head of each key.
-fn multiply(a0: Strip, a1: Strip, a2: Strip, a3: Strip, key: u32, out: u32) {
-    var c0: MatC;
-    var c1: MatC;
-    var c2: MatC;
-    var c3: MatC;
-    var b = coopLoad<MatB>(&sh_rows[key * ROW], ROW);
-    c0 = coopMultiplyAdd(a0.k0, b, c0);
-    c1 = coopMultiplyAdd(a1.k0, b, c1);
-    c2 = coopMultiplyAdd(a2.k0, b, c2);
-    c3 = coopMultiplyAdd(a3.k0, b, c3);
-    b = coopLoad<MatB>(&sh_rows[key * ROW + 4u], ROW);
-    c0 = coopMultiplyAdd(a0.k1, b, c0);
-    c1 = coopMultiplyAdd(a1.k1, b, c1);
-    c2 = coopMultiplyAdd(a2.k1, b, c2);
-    c3 = coopMultiplyAdd(a3.k1, b, c3);
-    if DIM > 32u {
-        b = coopLoad<MatB>(&sh_rows[key * ROW + 8u], ROW);
-        c0 = coopMultiplyAdd(a0.k2, b, c0);
-        c1 = coopMultiplyAdd(a1.k2, b, c1);
-        c2 = coopMultiplyAdd(a2.k2, b, c2);
-        c3 = coopMultiplyAdd(a3.k2, b, c3);
-        b = coopLoad<MatB>(&sh_rows[key * ROW + 12u], ROW);
-        c0 = coopMultiplyAdd(a0.k3, b, c0);
-        c1 = coopMultiplyAdd(a1.k3, b, c1);
-        c2 = coopMultiplyAdd(a2.k3, b, c2);
-        c3 = coopMultiplyAdd(a3.k3, b, c3);
+alias Rows = array<MatA, A_TILES>;
+
+// The rows of A of group `group`: strip i, dimensions 16k to 16k + 15, stands at i · K_TILES + k.
+fn load_queries(group: u32, t0: u32, lid: u32) -> Rows {
+    var a: Rows;
+    for (var round = 0u; round < ROUNDS; round += 1u) { // unrolled
+        stage_queries(round / STAGES * STRIPS_AT_ONCE, round % STAGES, t0, lid);
+        for (var i = 0u; i < STRIPS_AT_ONCE; i += 1u) { // unrolled
+            for (var k = 0u; k < STAGE_TILES; k += 1u) { // unrolled
+                a[(round / STAGES * STRIPS_AT_ONCE + i) * K_TILES + round % STAGES * STAGE_TILES + k] =
+                    coopLoadT<MatA>(&sh_rows[(group * STRIPS_AT_ONCE + i) * 16u * STAGE_ROW + k * 4u], STAGE_ROW);
+            }
+        }
     }
-    if DIM > 64u {
-        b = coopLoad<MatB>(&sh_rows[key * ROW + 16u], ROW);
-        c0 = coopMultiplyAdd(a0.k4, b, c0);
-        c1 = coopMultiplyAdd(a1.k4, b, c1);
-        c2 = coopMultiplyAdd(a2.k4, b, c2);
-        c3 = coopMultiplyAdd(a3.k4, b, c3);
-        b = coopLoad<MatB>(&sh_rows[key * ROW + 20u], ROW);
-        c0 = coopMultiplyAdd(a0.k5, b, c0);
-        c1 = coopMultiplyAdd(a1.k5, b, c1);
-        c2 = coopMultiplyAdd(a2.k5, b, c2);
-        c3 = coopMultiplyAdd(a3.k5, b, c3);
-        b = coopLoad<MatB>(&sh_rows[key * ROW + 24u], ROW);
-        c0 = coopMultiplyAdd(a0.k6, b, c0);
-        c1 = coopMultiplyAdd(a1.k6, b, c1);
-        c2 = coopMultiplyAdd(a2.k6, b, c2);
-        c3 = coopMultiplyAdd(a3.k6, b, c3);
-        b = coopLoad<MatB>(&sh_rows[key * ROW + 28u], ROW);
-        c0 = coopMultiplyAdd(a0.k7, b, c0);
-        c1 = coopMultiplyAdd(a1.k7, b, c1);
-        c2 = coopMultiplyAdd(a2.k7, b, c2);
-        c3 = coopMultiplyAdd(a3.k7, b, c3);
+    return a;
+}
+
+alias Products = array<MatC, C_TILES>;
+
+// The products of all rows of a subgroup with WIDE tiles of 16 keys from `key` of the staged block on.
+fn multiply(rows: Rows, key: u32) -> Products {
+    var a = rows;
+    var c: Products;
+    for (var k = 0u; k < K_TILES; k += 1u) { // unrolled
+        for (var w = 0u; w < WIDE; w += 1u) { // unrolled
+            let b = coopLoad<MatB>(&sh_rows[(key + w * 16u) * ROW + k * 4u], ROW);
+            for (var i = 0u; i < STRIPS; i += 1u) { // unrolled
+                c[w * STRIPS + i] = coopMultiplyAdd(a[i * K_TILES + k], b, c[w * STRIPS + i]);
+            }
+        }
     }
-    coopStore(c0, &sh_products[out], COLUMN);
-    coopStore(c1, &sh_products[out + 4u], COLUMN);
-    coopStore(c2, &sh_products[out + 8u], COLUMN);
-    coopStore(c3, &sh_products[out + 12u], COLUMN);
+    return c;
+}
+
+// Stores products by columns from `out` on: row after row of each key.
+fn store_products(found: Products, out: u32) {
+    var c = found;
+    for (var w = 0u; w < WIDE; w += 1u) { // unrolled
+        for (var i = 0u; i < STRIPS; i += 1u) { // unrolled
+            coopStore(c[w * STRIPS + i], &sh_products[out + w * 16u * COLUMN + i * 4u], COLUMN);
+        }
+    }
+}
+
+// What a lane sums after each step: vectors of products of one key from `row` on, and how many keys the queries of those rows see, if this
+// lane writes their scores.
+struct Place {
+    key: u32,
+    row: u32,
+    seen: array<u32, LANE_QUERIES>,
+}
+
+fn place_of(t0: u32, subgroup: u32, lane: u32) -> Place {
+    let part = lane / (LANES / PARTS);
+    let pair = subgroup * (LANES / PARTS) + lane % (LANES / PARTS);
+    var place: Place;
+    place.key = pair % STEP;
+    place.row = (pair / STEP * PARTS + part) * LANE_ROWS;
+    for (var i = 0u; i < LANE_QUERIES; i += 1u) { // unrolled
+        let t = t0 + (place.row + i * QUERY_ROWS) * 4u / HEADS_PADDED;
+        let position = positions[min(t, params.t - 1u)];
+        place.seen[i] = select(0u, position + 1u, part == 0u && t < params.t);
+    }
+    return place;
+}
+
+// Cuts off, weighs and sums products of one step, which stand from `products` on; this lane's are those of key `s`.
+fn finish(loaded: Place, products: u32, t0: u32, s: u32, scale: f32) {
+    var place = loaded;
+    let mine = products + place.key * COLUMN + place.row;
+    for (var i = 0u; i < LANE_QUERIES; i += 1u) { // unrolled
+        var sum = vec4<f32>(0.0);
+        for (var j = 0u; j < QUERY_ROWS; j += 1u) { // unrolled
+            sum = fma(sh_weights[place.row + i * QUERY_ROWS + j], max(sh_products[mine + i * QUERY_ROWS + j], vec4<f32>(0.0)), sum);
+        }
+        var score = (sum.x + sum.y) + (sum.z + sum.w);
+        for (var other = LANES / PARTS; other < LANES; other *= 2u) {
+            score += subgroupShuffleXor(score, other);
+        }
+        if s < place.seen[i] {
+            let t = t0 + (place.row + i * QUERY_ROWS) * 4u / HEADS_PADDED;
+            scores[t * params.scores_stride + s] = score * scale;
+        }
+    }
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -182,81 +171,70 @@ fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(local_invocation_index) lid: u32,
 ) {
-    let t0 = wid.x * GROUPS * QUERIES;
+    let t0 = wid.x * QUERIES;
     var last = 0u;
-    for (var i = t0; i < min(t0 + GROUPS * QUERIES, params.t); i += 1u) {
+    for (var i = t0; i < min(t0 + QUERIES, params.t); i += 1u) {
         last = max(last, positions[i]);
     }
-    let first_page = wid.y * PAGES;
-    let end_page = min(first_page + PAGES, min(last, params.s - 1u) / 64u + 1u);
-    if first_page >= end_page {
+    let first_block = wid.y * params.pages * PAGE_BLOCKS;
+    let end_block = min(first_block + params.pages * PAGE_BLOCKS, min(last, params.s - 1u) / BLOCK + 1u);
+    if first_block >= end_block {
         return;
     }
-    stage_weights(t0, lid);
-
-    let lane = lid % LANES;
-    let group = lid / LANES % GROUPS;
-    let tile0 = lid / LANES / GROUPS * TILES;
-    let row = group * STRIPS_AT_ONCE * 16u;
-    stage_queries(0u, t0, lid);
-    let a0 = load_strip(row);
-    if STRIPS_AT_ONCE < 2u {
-        stage_queries(1u, t0, lid);
-    }
-    let a1 = load_strip(row + 1u % STRIPS_AT_ONCE * 16u);
-    if STRIPS_AT_ONCE < 4u {
-        stage_queries(2u, t0, lid);
-    }
-    let a2 = load_strip(row + 2u % STRIPS_AT_ONCE * 16u);
-    if STRIPS_AT_ONCE < 2u {
-        stage_queries(3u, t0, lid);
-    }
-    let a3 = load_strip(row + 3u % STRIPS_AT_ONCE * 16u);
-
-    let out = lid / LANES * 16u * COLUMN;
-    let part = lane / 16u;
-    let mine = out + lane % 16u * COLUMN + part * PART_ROWS;
-    var next: Page;
+    // The page of a block is looked up ahead of its keys.
+    var page = block_table[first_block / PAGE_BLOCKS];
+    var next: Block;
     if PREFETCH {
-        next = load_page(block_table[first_page], lid);
+        next = load_block(page, first_block % PAGE_BLOCKS, lid);
+        page = block_table[min(first_block + 1u, end_block - 1u) / PAGE_BLOCKS];
     }
-    for (var page = first_page; page < end_page; page += 1u) {
+    stage_weights(t0, lid);
+    let subgroup = lid / LANES;
+    let group = subgroup % GROUPS;
+    let key_group = subgroup / GROUPS;
+    let rows = load_queries(group, t0, lid);
+    let place = place_of(t0, subgroup, lid % LANES);
+    workgroupBarrier();
+
+    let key0 = key_group * 16u * WIDE;
+    let out = key0 * COLUMN + group * STRIPS * 4u;
+    var area = 0u;
+    var s_before = 0xFFFFFFFFu;
+    var scale_before = 0.0;
+    for (var block = first_block; block < end_block; block += 1u) {
         if !PREFETCH {
-            next = load_page(block_table[page], lid);
+            next = load_block(page, block % PAGE_BLOCKS, lid);
+            page = block_table[min(block + 1u, end_block - 1u) / PAGE_BLOCKS];
         }
+        store_block(next, lid);
         workgroupBarrier();
-        store_page(next, lid);
-        workgroupBarrier();
-        if PREFETCH && page + 1u < end_page {
-            next = load_page(block_table[page + 1u], lid);
+        if PREFETCH && block + 1u < end_block {
+            next = load_block(page, (block + 1u) % PAGE_BLOCKS, lid);
+            page = block_table[min(block + 2u, end_block - 1u) / PAGE_BLOCKS];
         }
-        for (var tile = tile0; tile < tile0 + TILES; tile += 1u) {
-            multiply(a0, a1, a2, a3, tile * 16u, out);
-            tile_barrier();
-            let key = tile * 16u + lane % 16u;
-            let s = page * 64u + key;
-            let scale = key_scale(key);
-            for (var i = 0u; i < PART_ROWS; i += QUERY_ROWS) {
-                var sum = vec4<f32>(0.0);
-                for (var j = i; j < i + QUERY_ROWS; j += 1u) {
-                    let w = sh_weights[group * 16u + part * PART_ROWS + j];
-                    sum = fma(w, max(sh_products[mine + j], vec4<f32>(0.0)), sum);
-                }
-                var score = (sum.x + sum.y) + (sum.z + sum.w);
-                for (var other = 16u; other * 4u * PART_ROWS < 16u * HEADS_PADDED; other *= 2u) {
-                    score += subgroupShuffleXor(score, other);
-                }
-                let in_group = (part * PART_ROWS + i) * 4u;
-                let t = t0 + group * QUERIES + in_group / HEADS_PADDED;
-                if in_group % HEADS_PADDED == 0u && t < params.t {
-                    if s <= positions[t] {
-                        scores[t * params.scores_stride + s] = score * scale;
-                    }
+        for (var step = 0u; step < STEPS; step += 1u) { // unrolled
+            let found = multiply(rows, key0 + step * STEP);
+            let scale = key_scale(step * STEP + place.key);
+            let s = block * BLOCK + step * STEP + place.key;
+            if BUFFERS == 2u {
+                // The step before is finished while this one multiplies; it left its products in the other area.
+                finish(place, area, t0, s_before, scale_before);
+                area = BUFFERS * STEP * COLUMN - STEP * COLUMN - area;
+                s_before = s;
+                scale_before = scale;
+            }
+            store_products(found, area + out);
+            // Behind the last product of a block no subgroup reads its keys any more.
+            workgroupBarrier();
+            if BUFFERS == 1u {
+                finish(place, area, t0, s, scale);
+                if step + 1u < STEPS {
+                    workgroupBarrier();
                 }
             }
-            if TILES > 1u {
-                tile_barrier();
-            }
         }
+    }
+    if BUFFERS == 2u {
+        finish(place, area, t0, s_before, scale_before);
     }
 }

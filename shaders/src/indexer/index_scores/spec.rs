@@ -1,11 +1,13 @@
 //! Permutations and launches of the kernel.
 
-use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, launch};
+use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, launch, unrolled};
 
 /// Keys of a page of the cache.
 pub(super) const PAGE: u32 = 64;
 /// Keys of a workgroup without cooperative matrices.
 const FMA_KEYS: u32 = 128;
+/// Most pages of a workgroup on cooperative matrices.
+const MAX_PAGES: u32 = 64;
 const KERNEL: &str = "indexer/index_scores";
 
 /// How index keys are stored. A page is 64 keys of `Di` values.
@@ -44,14 +46,21 @@ impl KeyFormat {
 pub struct Tiling {
     /// Lanes of a subgroup.
     pub lanes: u32,
-    /// Groups of 64 rows: 1, 2 or 4. A row is one head of one query.
+    /// Strips of 16 rows of one subgroup: 1, 2 or 4. A row is one head of one query.
+    pub strips: u32,
+    /// Groups of so many rows.
     pub groups: u32,
-    /// Subgroups that share the keys of a page: 1, 2 or 4.
+    /// Tiles of 16 keys that a subgroup multiplies at once: 1 or 2.
+    pub wide: u32,
+    /// Subgroups that share the keys of a block: 1, 2 or 4.
     pub key_groups: u32,
-    /// Pages of one workgroup.
-    pub pages: u32,
-    /// Products pass between lanes behind a barrier of the subgroup, not of the workgroup.
-    pub subgroup_barrier: bool,
+    /// Keys that are staged together: 16, 32 or 64, and at least 16 for each key group.
+    pub block: u32,
+    /// Areas for products of each subgroup: 1, or 2 where a subgroup multiplies several times in a block.
+    pub buffers: u32,
+    /// How many workgroups a launch is divided among, about: enough to fill a device, few enough that loading queries does not count. No workgroup
+    /// takes more than 64 pages.
+    pub workgroups: u32,
     /// The next page is under way while one is multiplied.
     pub prefetch: bool,
 }
@@ -98,6 +107,15 @@ pub struct Params {
     pub scores_stride: u32,
 }
 
+/// Sizes of a launch on cooperative matrices.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct TiledParams {
+    params: Params,
+    /// Pages of one workgroup.
+    pages: u32,
+}
+
 impl IndexScores {
     const BINDINGS: [Binding; 6] = [
         Binding::read("q"),
@@ -110,8 +128,10 @@ impl IndexScores {
 
     /// The best permutation on `device` for launches of about `t` query rows.
     pub fn best(heads: u32, dim: u32, keys: KeyFormat, t: u32, device: &Capabilities) -> Self {
-        let coopmat = Self { heads, dim, keys, unit: Unit::Coopmat(Tiling::of(t, padded(heads), device)) };
-        if device.features.coopmat && coopmat.check(device).is_ok() { coopmat } else { Self { unit: Unit::Fma, ..coopmat } }
+        let coopmat = Self { heads, dim, keys, unit: Unit::Coopmat(Tiling::of(t, padded(heads), dim, device)) };
+        let row = heads * dim;
+        let smallest = Params { t: 1, s: 1, q_stride: row, q_offset: 0, w_stride: heads, w_offset: 0, scores_stride: 1 };
+        if coopmat.launch(smallest, device).is_ok() { coopmat } else { Self { unit: Unit::Fma, ..coopmat } }
     }
 
     /// The composed program.
@@ -139,25 +159,56 @@ impl IndexScores {
     }
 
     fn coopmat(self, tiling: Tiling) -> Program {
-        let Tiling { lanes, groups, key_groups, pages, subgroup_barrier, prefetch } = tiling;
-        let stage = if self.keys == KeyFormat::Fp8 { include_str!("coopmat_fp8.wgsl") } else { include_str!("coopmat_f16.wgsl") };
-        let prelude = Prelude::new()
+        let Tiling { lanes, strips, groups, wide, key_groups, block, buffers, prefetch, .. } = tiling;
+        let (dim, fp8) = (self.dim, self.keys == KeyFormat::Fp8);
+        let stage = if fp8 { include_str!("coopmat_fp8.wgsl") } else { include_str!("coopmat_f16.wgsl") };
+        let size = lanes * groups * key_groups;
+        let (rows, step) = (groups * strips * 16, 16 * wide * key_groups);
+        let row = dim / 4 + 2;
+        let stages = tiling.stages();
+        let stage_row = if stages == 1 { row } else { dim / 4 / stages };
+        let at_once = if stages == 1 { (block / (16 * groups)).min(strips) } else { 1 };
+        // Vectors of products that one lane sums, and those of them that belong to one query.
+        let lane_rows = step * rows / 4 / size;
+        let query_rows = lane_rows.min(padded(self.heads) / 4);
+        let counts = [
+            ("LOADS", (block * dim / if fp8 { 16 } else { 4 }).div_ceil(size)),
+            ("STRIPS", strips),
+            ("WIDE", wide),
+            ("STEPS", block / step),
+            ("K_TILES", dim / 16),
+            ("STAGE_TILES", dim / 16 / stages),
+            ("STRIPS_AT_ONCE", at_once),
+            ("ROUNDS", strips / at_once * stages),
+            ("QUERY_ROWS", query_rows),
+            ("LANE_QUERIES", lane_rows / query_rows),
+        ];
+        let mut prelude = Prelude::new();
+        for (name, value) in counts {
+            prelude = prelude.constant(name, value);
+        }
+        let prelude = prelude
             .constant("HEADS", self.heads)
             .constant("HEADS_PADDED", padded(self.heads))
-            .constant("DIM", self.dim)
+            .constant("DIM", dim)
             .constant("LANES", lanes)
             .constant("GROUPS", groups)
             .constant("KEY_GROUPS", key_groups)
-            .constant("PAGES", pages)
-            .flag("SUBGROUP_BARRIER", subgroup_barrier)
+            .constant("BLOCK", block)
+            .constant("LANE_ROWS", lane_rows)
+            .constant("BUFFERS", buffers)
+            .constant("STAGES", stages)
+            .constant("STAGE_ROW", stage_row)
+            .constant("STAGE_DIMS", dim / stages)
+            .constant("A_TILES", strips * dim / 16)
+            .constant("C_TILES", strips * wide)
             .flag("PREFETCH", prefetch)
-            .fragment(stage);
-        let barrier = if subgroup_barrier { "s" } else { "w" };
-        let tiles = format!("{groups}x{key_groups}x{pages}{barrier}{}", if prefetch { "p" } else { "" });
-        let name = format!("{KERNEL}[{},h{},d{},coopmat,{tiles}]", self.keys.name(), self.heads, self.dim);
-        let bytes = 64 * (2 * self.dim + 16) + groups * key_groups * 16 * 272 + groups * 256 + 256;
-        let size = [lanes * groups * key_groups, 1, 1];
-        Program::new(name, &prelude, include_str!("index_scores_coopmat.wgsl"), &Self::BINDINGS, size)
+            .fragment(&unrolled(stage, &counts));
+        let tiles = format!("{strips}x{groups},{wide}x{key_groups}x{block}b{buffers}{}", if prefetch { "p" } else { "" });
+        let name = format!("{KERNEL}[{},h{},d{},coopmat,{tiles}]", self.keys.name(), self.heads, dim);
+        let bytes = 8 * block * row + 16 * buffers * step * (rows / 4 + 1) + 4 * rows + 4 * block;
+        let source = unrolled(include_str!("index_scores_coopmat.wgsl"), &counts);
+        Program::new(name, &prelude, &source, &Self::BINDINGS, [size, 1, 1])
             .with_workgroup_bytes(bytes)
             .with_features(Features::COOPMAT)
     }
@@ -182,8 +233,18 @@ impl IndexScores {
         if keys == KeyFormat::F32 {
             return refuse("bits of a key", "16 or 8 on cooperative matrices", 32);
         }
-        if ![1, 2, 4].contains(&tiling.groups) || ![1, 2, 4].contains(&tiling.key_groups) || tiling.pages == 0 {
-            return refuse("groups of a workgroup", "1, 2 or 4", tiling.groups);
+        let Tiling { strips, groups, wide, key_groups, block, buffers, workgroups, .. } = tiling;
+        if ![1, 2, 4].contains(&strips) || ![1, 2].contains(&wide) || ![1, 2].contains(&buffers) || workgroups == 0 {
+            return refuse("tiles", "1, 2 or 4 strips, 1 or 2 tiles, 1 or 2 buffers", strips);
+        }
+        if !groups.is_power_of_two() || !(groups * strips * 16).is_multiple_of(padded(heads)) {
+            return refuse("groups of a workgroup", "as many as make whole queries", groups);
+        }
+        if ![16, 32, 64].contains(&block) || !key_groups.is_power_of_two() || 16 * wide * key_groups > block {
+            return refuse("keys of a block", "16, 32 or 64 for all key groups", block);
+        }
+        if dim / tiling.stages() < 16 {
+            return refuse("groups of a workgroup", "few enough to stage 16 dimensions of all", groups);
         }
         let lanes = [device.subgroup.min, device.subgroup.max];
         if lanes != [tiling.lanes; 2] || ![16, 32, 64].contains(&tiling.lanes) {
@@ -223,11 +284,15 @@ impl IndexScores {
         if let Some((what, needed)) = sizes.into_iter().find(|&(_, needed)| needed > most) {
             return Err(KernelError::limit(KERNEL, what, needed, most));
         }
-        let (queries, keys) = match self.unit {
-            Unit::Fma => (64 / self.heads.next_power_of_two().clamp(8, 64), FMA_KEYS),
-            Unit::Coopmat(tiling) => (tiling.groups * 64 / padded(self.heads), PAGE * tiling.pages),
+        let n_pages = s.div_ceil(PAGE);
+        let Unit::Coopmat(tiling) = self.unit else {
+            let queries = 64 / self.heads.next_power_of_two().clamp(8, 64);
+            return launch(self.program(), &params, [t.div_ceil(queries), s.div_ceil(FMA_KEYS), 1], device);
         };
-        launch(self.program(), &params, [t.div_ceil(queries), s.div_ceil(keys), 1], device)
+        let blocks = t.div_ceil(tiling.groups * tiling.strips * 16 / padded(self.heads));
+        let wanted = (u64::from(n_pages) * u64::from(blocks)).div_ceil(u64::from(tiling.workgroups));
+        let pages = wanted.clamp(1, u64::from(MAX_PAGES)) as u32;
+        launch(self.program(), &TiledParams { params, pages }, [blocks, n_pages.div_ceil(pages), 1], device)
     }
 }
 
@@ -237,10 +302,32 @@ fn padded(heads: u32) -> u32 {
 }
 
 impl Tiling {
-    /// The layout for `t` queries of `heads` padded heads.
-    fn of(t: u32, heads: u32, device: &Capabilities) -> Self {
-        let groups = (t * heads).div_ceil(64).next_power_of_two().min(4);
-        let pages = if t <= 16 { 4 } else { 64 };
-        Self { lanes: device.subgroup.max, groups, key_groups: 4 / groups, pages, subgroup_barrier: true, prefetch: true }
+    /// In how many parts the dimensions of 16 rows of every group pass through the area for keys.
+    fn stages(self) -> u32 {
+        (16 * self.groups).div_ceil(self.block).next_power_of_two()
+    }
+
+    /// The layout for `t` queries of `heads` padded heads: as many rows as they have, up to four groups for a few queries and eight for many.
+    ///
+    /// Swept on an H100 with 64 heads. More rows of a subgroup leave fewer subgroups on a multiprocessor, fewer rows load keys more often than
+    /// they multiply them.
+    fn of(t: u32, heads: u32, dim: u32, device: &Capabilities) -> Self {
+        let rows = u64::from(t) * u64::from(heads);
+        let strips = rows.div_ceil(16).min(2) as u32;
+        let many = rows >= 4096 && dim >= 64 && device.limits.max_workgroup_bytes >= 48 << 10;
+        let most = if many { 8 } else { 4 };
+        let groups = rows.div_ceil(16 * u64::from(strips)).min(most).next_power_of_two() as u32;
+        let key_groups = (4 / groups).max(1);
+        Self {
+            lanes: device.subgroup.max,
+            strips,
+            groups,
+            wide: 1,
+            key_groups,
+            block: if key_groups == 4 { 64 } else { 32 },
+            buffers: if many { 2 } else { 1 },
+            workgroups: if groups < 4 { 512 } else { 1024 },
+            prefetch: many,
+        }
     }
 }

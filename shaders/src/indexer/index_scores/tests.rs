@@ -1,7 +1,7 @@
 #![allow(clippy::panic, reason = "tests stop at the first surprise")]
 
 use super::{IndexScores, KeyFormat, Params, Tiling, Unit, index_scores, weight_scale};
-use crate::kernel::{Capabilities, Features, KernelError, SubgroupSizes};
+use crate::kernel::{Capabilities, Features, KernelError, Limits, SubgroupSizes};
 use crate::tests::assert_close;
 
 /// Spec §11.1.
@@ -23,7 +23,9 @@ const SPEC: IndexScores = IndexScores { heads: 64, dim: 128, keys: KeyFormat::F1
 const PARAMS: Params = Params { t: 2, s: 100, q_stride: 8192, q_offset: 0, w_stride: 64, w_offset: 0, scores_stride: 128 };
 
 fn with_coopmat() -> Capabilities {
-    Capabilities { features: Features::COOPMAT, subgroup: SubgroupSizes { min: 32, max: 32 }, ..Capabilities::base() }
+    let base = Capabilities::base();
+    let limits = Limits { max_workgroup_bytes: 48 << 10, ..base.limits };
+    Capabilities { features: Features::COOPMAT, subgroup: SubgroupSizes { min: 32, max: 32 }, limits }
 }
 
 #[test]
@@ -65,7 +67,28 @@ fn cooperative_matrices_take_what_they_are_laid_out_for() {
         );
         assert_eq!(IndexScores::best(heads, dim, keys, 1, &device).unit, Unit::Fma);
     }
+    // Rows of a wide workgroup can be too many to stage even 16 dimensions of.
+    let wide = IndexScores { heads: 16, dim: 32, unit: Unit::Coopmat(Tiling { groups: 8, ..tiling }), ..best };
+    assert!(wide.launch(PARAMS, &device).is_err());
+    // Where workgroup memory is short, f32 does it.
+    assert_eq!(
+        IndexScores::best(64, 128, KeyFormat::F16, 1, &Capabilities { limits: Limits::default(), ..device }).unit,
+        Unit::Fma
+    );
     // Subgroups whose size the driver chooses cannot be laid out ahead.
     let varying = Capabilities { subgroup: SubgroupSizes { min: 32, max: 64 }, ..device };
     assert_eq!(IndexScores::best(64, 128, KeyFormat::F16, 1, &varying).unit, Unit::Fma);
+}
+
+#[test]
+fn long_contexts_are_divided_among_workgroups() {
+    let device = with_coopmat();
+    let grid = |t, s| {
+        let params = Params { t, s, scores_stride: s, ..PARAMS };
+        IndexScores::best(64, 128, KeyFormat::F16, t, &device).launch(params, &device).map(|launch| launch.workgroups)
+    };
+    assert_eq!(grid(1, 64), Ok([1, 1, 1]));
+    assert_eq!(grid(1, 16_384), Ok([1, 256, 1]));
+    assert_eq!(grid(1, 131_072), Ok([1, 512, 1]));
+    assert_eq!(grid(16, 131_072), Ok([8, 128, 1]));
 }
