@@ -32,7 +32,7 @@ fn main() -> Result<ExitCode> {
     let passed = match Arguments::parse().task {
         Task::Test => steps::run_all(&root)?,
         Task::Tidy => tidy::print_report(&root)?,
-        Task::Browser { kernel } => browser::run(&root, &[kernel.as_str()])?,
+        Task::Browser { kernel } => browser::run(&root, &kernel)?,
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

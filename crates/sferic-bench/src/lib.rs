@@ -5,8 +5,13 @@
 #![deny(missing_docs)]
 
 mod kernels;
+mod model;
 mod xray;
 
 pub use kernels::{Figures, KernelReport, KernelRow, kernels};
+pub use model::{ModelBenchError, ModelPlan, ModelReport, ModelRow, measure, synthetic};
+pub use sferic_gpu::Device;
 pub use sferic_gpu::{GpuError, Selection};
+pub use sferic_lightning::architecture::Architecture;
+pub use sferic_lightning::{CacheFormats, Formats, Model, WeightFormat};
 pub use xray::{Layer, Xray};

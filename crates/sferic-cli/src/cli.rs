@@ -2,7 +2,10 @@
 
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sferic_engine::{AttentionMode, CacheFormat, DeviceChoice, EngineOptions, ModelOptions, SamplingParams};
+use sferic_engine::{
+    AttentionMode, CacheFormat, CachePrecision, ComputePath, DeviceChoice, EngineOptions, ModelOptions, SamplingParams,
+    WeightPrecision,
+};
 use std::path::PathBuf;
 
 /// Runs and trains language models with sparse attention (DSA) on the CPU or any GPU.
@@ -87,9 +90,18 @@ pub struct EngineArgs {
     /// Reads every token instead of the selected ones
     #[arg(long)]
     pub dense: bool,
-    /// Rounds the caches as DeepSeek serves its models: Hadamard and FP8 index keys, FP8 latents
+    /// Rounds the caches of the reference path as DeepSeek serves its models: Hadamard and FP8 index keys, FP8 latents
     #[arg(long)]
     pub simulate_fp8: bool,
+    /// Computes with the tensor library's stock operations in f32 instead of our kernels: slow and exact
+    #[arg(long, conflicts_with_all = ["weights", "cache"])]
+    pub reference: bool,
+    /// Number format of the weights on a GPU: stored, f32, f16, bf16, fp8, q8 or q4
+    #[arg(long, value_name = "FORMAT", default_value = "stored")]
+    pub weights: WeightPrecision,
+    /// Number format of the caches on a GPU: auto, f32, f16 or fp8
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub cache: CachePrecision,
 }
 
 impl EngineArgs {
@@ -108,6 +120,9 @@ impl EngineArgs {
                 latent_format: format,
                 ..ModelOptions::default()
             },
+            path: if self.reference { ComputePath::Reference } else { ComputePath::Auto },
+            weights: self.weights,
+            cache: self.cache,
         }
     }
 }
@@ -322,6 +337,8 @@ pub struct BenchArgs {
 pub enum BenchSuite {
     /// Every kernel by itself, each behind its correctness gate
     Kernels(BenchKernelsArgs),
+    /// Prefill and decode of a whole model against the depth of its context
+    Model(BenchModelArgs),
 }
 
 #[derive(Args, Debug)]
@@ -339,6 +356,35 @@ pub struct BenchKernelsArgs {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub samples: u16,
     /// Writes JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct BenchModelArgs {
+    #[command(flatten)]
+    pub model: ModelArg,
+    /// Measures random weights in the sizes of a known model instead of files: v2-lite is DeepSeek-V2-Lite with an indexer, 16 B parameters
+    #[arg(long, value_parser = ["v2-lite"], conflicts_with = "model")]
+    pub synthetic: Option<String>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Cached tokens before what is measured
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "0,512")]
+    pub depths: Vec<usize>,
+    /// Tokens of a decode sample
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub decode: u32,
+    /// Tokens of a prefill sample; 0 leaves prefill out
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prefill: usize,
+    /// Samples of which the median is shown
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub samples: u16,
+    /// Times every launch of a decode step by itself
+    #[arg(long)]
+    pub profile: bool,
+    /// Writes JSON instead of a page
     #[arg(long)]
     pub json: bool,
 }

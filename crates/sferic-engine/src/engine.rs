@@ -2,10 +2,11 @@
 
 use crate::device::ResolvedDevice;
 use crate::plan::MemoryPlan;
+use crate::runtime::{CachePrecision, Path, Runtime, WeightPrecision};
 use crate::sampler::SamplingParams;
 use crate::session::Session;
 use crate::{DeviceChoice, EngineError};
-use sferic_model::{Config, Model};
+use sferic_model::Config;
 use sferic_text::{PromptFormat, Tokenizer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +22,19 @@ pub struct EngineOptions {
     pub prefill_chunk: Option<usize>,
     /// Switches of the model.
     pub model: sferic_model::Options,
+    /// Which implementation computes it.
+    pub path: Path,
+    /// Number format of the weights, on the kernels' path.
+    pub weights: WeightPrecision,
+    /// Number format of the caches, on the kernels' path.
+    pub cache: CachePrecision,
+}
+
+impl EngineOptions {
+    /// Formats of weights and caches on the kernels' path for a model that is not stored anywhere.
+    pub fn formats(&self) -> (sferic_lightning::Formats, sferic_lightning::CacheFormats) {
+        crate::runtime::formats_of(self.weights, self.cache, &std::collections::BTreeMap::from([(sferic_weights::Dtype::F16, 1)]))
+    }
 }
 
 /// A loaded model on a device. Clones share it.
@@ -31,10 +45,11 @@ pub struct Engine {
 
 /// What the loader has put together.
 pub(crate) struct Inner {
-    pub(crate) model: Model,
+    pub(crate) runtime: Runtime,
+    /// Whether weights and caches are f32.
+    pub(crate) is_exact: bool,
     pub(crate) device: ResolvedDevice,
     pub(crate) plan: MemoryPlan,
-    pub(crate) options: sferic_model::Options,
     pub(crate) text: Option<Text>,
     pub(crate) end_tokens: BTreeSet<u32>,
     /// Rows of the head that no token of the tokenizer stands for.
@@ -56,7 +71,7 @@ impl Engine {
 
     /// Returns the model's configuration.
     pub fn config(&self) -> &Config {
-        self.inner.model.config()
+        self.inner.runtime.config()
     }
 
     /// Returns the device in use and why it was taken.
@@ -113,12 +128,23 @@ impl Engine {
         Ok(self.tokenizer()?.encode(text, true)?)
     }
 
-    pub(crate) fn model(&self) -> &Model {
-        &self.inner.model
+    /// Whether our kernels compute the model; else the reference path does.
+    pub fn runs_on_kernels(&self) -> bool {
+        self.inner.runtime.is_kernels()
     }
 
-    pub(crate) fn model_options(&self) -> &sferic_model::Options {
-        &self.inner.options
+    /// The model on our kernels, where it runs on them.
+    pub fn kernels(&self) -> Option<&sferic_lightning::Model> {
+        self.inner.runtime.kernels()
+    }
+
+    /// Whether weights and caches are kept in f32, so that only the order of sums differs from a reference in f32.
+    pub fn is_exact(&self) -> bool {
+        self.inner.is_exact
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.inner.runtime
     }
 
     pub(crate) fn unused_tokens(&self) -> &[u32] {

@@ -39,6 +39,28 @@ pub enum EngineError {
         /// What the device says.
         message: String,
     },
+    /// Occurs when the kernels are asked for and cannot compute the model, or not on this device.
+    #[error("the kernels cannot run this model: {why}; leave the choice to the engine or take the reference path")]
+    NoKernels {
+        /// What stands in the way.
+        why: String,
+    },
+    /// Occurs when a number format is asked for by an unknown name.
+    #[error("{found:?} is no format of {what}: expected one of {allowed}")]
+    UnknownFormat {
+        /// What it is a format of.
+        what: &'static str,
+        /// What was given.
+        found: String,
+        /// The names that exist.
+        allowed: String,
+    },
+    /// Occurs when the conversations on one model hold more tokens together than the caches may grow to.
+    #[error("{message}")]
+    CachesFull {
+        /// How much there is and how much was needed.
+        message: String,
+    },
     /// Occurs when the model's configuration is refused.
     #[error(transparent)]
     Config(#[from] sferic_model::ConfigError),

@@ -1,13 +1,15 @@
 //! From a model folder, or a model in memory, to an engine.
 
 use crate::EngineError;
-use crate::device::{DeviceInfo, ResolvedDevice, resolve_device};
+use crate::device::{Chosen, DeviceInfo, choose_device};
 use crate::engine::{Engine, EngineOptions, Inner, Text};
 use crate::generation_config::GenerationConfig;
 use crate::plan::MemoryPlan;
+use crate::runtime::{self, Path as ComputePath, Runtime};
 use burn::tensor::TensorData;
 use serde_json::Value;
-use sferic_model::{Config, Model, TensorSource, TensorSpec};
+use sferic_lightning::{CacheFormats, Formats};
+use sferic_model::{Config, TensorSource, TensorSpec};
 use sferic_text::{PromptFormat, Tokenizer};
 use sferic_weights::{Checkpoint, Report, WeightsError};
 use std::borrow::Cow;
@@ -71,7 +73,7 @@ pub struct Inspection {
 #[cfg(not(target_family = "wasm"))]
 pub async fn inspect(folder: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, EngineError> {
     let source = Source::open(folder.as_ref())?;
-    let device = resolve_device(&options.device).await?;
+    let device = choose_device(&options.device).await?;
     let plan = MemoryPlan::new(&source.config, &device.info, options.max_context, options.prefill_chunk);
     Ok(Inspection {
         n_parameters: source.config.n_parameters(),
@@ -203,28 +205,60 @@ impl Source {
 }
 
 async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<Engine, EngineError> {
-    let device: ResolvedDevice = resolve_device(&options.device).await?;
-    let plan = MemoryPlan::new(&source.config, &device.info, options.max_context, options.prefill_chunk);
+    let chosen = choose_device(&options.device).await?;
+    let plan = MemoryPlan::new(&source.config, &chosen.info, options.max_context, options.prefill_chunk);
     plan.check()?;
-    let mut tensors = Tensors {
-        checkpoint: &source.checkpoint,
-        progress,
-        state: LoadProgress { loaded_bytes: 0, total_bytes: plan.weight_bytes },
+    let state = LoadProgress { loaded_bytes: 0, total_bytes: plan.weight_bytes };
+    let mut tensors = Tensors { checkpoint: &source.checkpoint, progress, state };
+    let mut is_exact = true;
+    let (runtime, device) = match kernels_device(&source.config, &options, &chosen).await? {
+        Some(device) => {
+            let formats = runtime::formats_of(options.weights, options.cache, &source.report.dtypes);
+            is_exact = formats == (Formats::F32, CacheFormats::F32);
+            let settings = (plan.context, plan.prefill_chunk, &options.model);
+            let each = &mut |bytes| tensors.count(bytes);
+            let runtime = runtime::load_kernels(&source.config, &source.checkpoint, device, formats, settings, each)?;
+            (runtime, chosen.resolved())
+        }
+        None => {
+            let device = chosen.start().await?;
+            (Runtime::reference(&source.config, &mut tensors, &device.burn_device(), options.model)?, device)
+        }
     };
-    let model = Model::load(&source.config, &mut tensors, device.burn_device())?;
     let known = |&token_id: &u32| (token_id as usize) < source.config.vocab_size;
     let end_tokens: BTreeSet<u32> = source.config.eos_token_id.iter().copied().filter(known).collect();
     Ok(Engine::new(Inner {
-        model,
+        runtime,
+        is_exact,
         device,
         plan,
-        options: options.model,
         end_tokens: end_tokens.union(&source.generation.end_tokens).copied().collect(),
         unused_tokens: source.unused_tokens(),
         sampling: source.generation.sampling.clone(),
         warnings: source.warnings(),
         text: source.text,
     }))
+}
+
+/// The chosen device for our kernels, where they are to compute the model and can.
+async fn kernels_device(
+    config: &Config,
+    options: &EngineOptions,
+    chosen: &Chosen,
+) -> Result<Option<sferic_lightning::Device>, EngineError> {
+    let reference_only = runtime::needs_reference(&options.model).then_some("a switch is set that the reference path alone has");
+    let against = runtime::unsupported(config).or(reference_only);
+    match (options.path, against) {
+        (ComputePath::Reference, _) | (ComputePath::Auto, Some(_)) => Ok(None),
+        (ComputePath::Kernels, Some(why)) => Err(EngineError::NoKernels { why: why.into() }),
+        (path, None) => match chosen.start_kernels().await {
+            Some(device) => device.map(Some),
+            None if path == ComputePath::Kernels => {
+                Err(EngineError::NoKernels { why: "they need a gpu, and the cpu was taken".into() })
+            }
+            None => Ok(None),
+        },
+    }
 }
 
 /// The tensors of a checkpoint in f32, counted as they go to the device.
@@ -234,13 +268,19 @@ struct Tensors<'a> {
     state: LoadProgress,
 }
 
+impl Tensors<'_> {
+    fn count(&mut self, size_bytes: u64) {
+        self.state.loaded_bytes += size_bytes;
+        (self.progress)(self.state);
+    }
+}
+
 impl TensorSource for Tensors<'_> {
     type Error = WeightsError;
 
     fn tensor(&mut self, spec: &TensorSpec) -> Result<TensorData, WeightsError> {
         let values = self.checkpoint.read_f32(&spec.name, &spec.shape)?;
-        self.state.loaded_bytes += (values.len() * size_of::<f32>()) as u64;
-        (self.progress)(self.state);
+        self.count((values.len() * size_of::<f32>()) as u64);
         Ok(TensorData::new(values, spec.shape.clone()))
     }
 }

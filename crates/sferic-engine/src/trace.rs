@@ -1,11 +1,9 @@
 //! Every intermediate value that can be compared with a reference.
 
-use crate::read_back::{read_f32, read_i32};
+use crate::runtime::{Attention, Cached, Feed, Wanted};
 use crate::sampler::greedy;
 use crate::session::check_prompt;
 use crate::{Engine, EngineError};
-use burn::tensor::{Int, Tensor};
-use sferic_model::{AttentionMode, Cache, Options, Probe};
 #[cfg(not(target_family = "wasm"))]
 use sferic_weights::{Dtype, SafeFile, TensorMeta, bytes_from_f32, bytes_from_i32, bytes_from_i64};
 use std::collections::BTreeMap;
@@ -13,7 +11,7 @@ use std::collections::BTreeMap;
 use std::{borrow::Cow, path::Path};
 
 /// What to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceRequest {
     /// The prompt.
     pub ids: Vec<u32>,
@@ -23,6 +21,9 @@ pub struct TraceRequest {
     pub decode_from: Option<usize>,
     /// Attends to every token instead of the selected ones.
     pub dense: bool,
+    /// Positions that each layer attends to, `[T, K]` with −1 in unfilled slots, instead of what it selects; on the kernels' path alone. What it
+    /// would have selected is shown all the same. It tells rounding apart from selections that rounding has changed.
+    pub replay: BTreeMap<usize, Matrix<i32>>,
     /// Number of tokens to continue with, the most likely one at every step.
     pub generate: usize,
 }
@@ -71,6 +72,8 @@ pub struct Trace {
     pub hidden: Vec<Matrix<f32>>,
     /// For each layer with a selection the selected positions, `[T, K]`: descending, −1 in the unfilled slots at the end of a row.
     pub topk: BTreeMap<usize, Matrix<i32>>,
+    /// For each mixture layer the experts of every token, `[T, A]` ascending with the shared ones last; on the kernels' path alone.
+    pub experts: BTreeMap<usize, Matrix<i32>>,
     /// The greedy continuation.
     pub next_ids: Vec<u32>,
 }
@@ -128,72 +131,72 @@ impl Engine {
             let allowed = format!("1 to {n_tokens}, the length of the prompt");
             return Err(EngineError::InvalidTrace { field: "decode_from", allowed, found: n_prefill.to_string() });
         }
-        let mut options = *self.model_options();
-        if request.dense {
-            options.attention = AttentionMode::Dense;
+        if !request.replay.is_empty() && (request.dense || !self.runs_on_kernels()) {
+            let allowed = "none on the reference path and in dense attention".into();
+            return Err(EngineError::InvalidTrace {
+                field: "replay",
+                allowed,
+                found: format!("{} layers", request.replay.len()),
+            });
         }
-        let mut run = Run::new(self, options, n_tokens + request.generate);
+        let mut run = Run::new(self, request, n_tokens + request.generate);
+        let chunk = chunk.min(self.runtime().longest_step());
         for ids in request.ids[..n_prefill].chunks(chunk) {
-            run.step(ids, Step::Prefill).await?;
+            run.step(ids, Feed::Prefill).await?;
         }
         for ids in request.ids[n_prefill..].chunks(1) {
-            run.step(ids, Step::Decode).await?;
+            run.step(ids, Feed::Decode).await?;
         }
         run.finish(request.generate).await
     }
 }
 
-#[derive(Clone, Copy)]
-enum Step {
-    Prefill,
-    Decode,
-}
-
 /// A run in progress: its cache and the values read so far.
 struct Run<'e> {
     engine: &'e Engine,
-    options: Options,
-    cache: Cache,
+    request: &'e TraceRequest,
+    cached: Cached,
     trace: Trace,
     /// Rows of `trace.topk` as they were read; padded to one width at the end.
     selected: BTreeMap<usize, Vec<Vec<i32>>>,
 }
 
 impl<'e> Run<'e> {
-    fn new(engine: &'e Engine, options: Options, capacity: usize) -> Self {
+    fn new(engine: &'e Engine, request: &'e TraceRequest, capacity: usize) -> Self {
         let config = engine.config();
         let trace = Trace {
             logits: Matrix { n_cols: config.vocab_size, ..Matrix::default() },
             hidden: vec![Matrix { n_cols: config.hidden_size, ..Matrix::default() }; config.num_hidden_layers],
             ..Trace::default()
         };
-        Self { engine, options, cache: engine.model().new_cache(capacity), trace, selected: BTreeMap::new() }
+        Self { engine, request, cached: engine.runtime().start(capacity), trace, selected: BTreeMap::new() }
     }
 
-    /// Computes `ids`, one token for [`Step::Decode`], and reads what the probe saw.
-    async fn step(&mut self, ids: &[u32], step: Step) -> Result<(), EngineError> {
-        const DOING: &str = "reading a trace";
-        let mut probe = Recorder::default();
-        let model = self.engine.model();
-        let hidden = match (step, ids) {
-            (Step::Decode, [token_id]) => model.decode(*token_id, &mut self.cache, &self.options, &mut probe),
-            _ => model.prefill(ids, &mut self.cache, &self.options, &mut probe),
+    /// Computes `ids`, one token for [`Feed::Decode`], and keeps what is shown.
+    async fn step(&mut self, ids: &[u32], feed: Feed) -> Result<(), EngineError> {
+        let runtime = self.engine.runtime();
+        let rows = self.cached.len()..self.cached.len() + ids.len();
+        let attention = if self.request.dense {
+            Attention::Dense
+        } else {
+            let of_step = |matrix: &Matrix<i32>| rows.clone().map(|row| matrix.row(row).to_vec()).collect();
+            Attention::Replayed(self.request.replay.iter().map(|(&layer_idx, matrix)| (layer_idx, of_step(matrix))).collect())
         };
-        let logits = read_f32(model.logits(hidden), DOING).await?;
+        let computed = runtime.compute(&mut self.cached, ids, feed, Wanted::Everything, &attention).await?;
         self.trace.logits.n_rows += ids.len();
-        self.trace.logits.values.extend(logits);
-        for (layer_idx, hidden) in probe.hidden {
-            let values = read_f32(hidden, DOING).await?;
-            if let Some(matrix) = self.trace.hidden.get_mut(layer_idx) {
-                matrix.n_rows += ids.len();
-                matrix.values.extend(values);
-            }
+        self.trace.logits.values.extend(computed.logits);
+        for (matrix, values) in self.trace.hidden.iter_mut().zip(computed.hidden) {
+            matrix.n_rows += ids.len();
+            matrix.values.extend(values);
         }
-        for (layer_idx, indices) in probe.selection {
-            let width = indices.dims()[2];
-            let values = read_i32(indices, DOING).await?;
-            let rows = self.selected.entry(layer_idx).or_default();
-            rows.extend(values.chunks(width.max(1)).map(descending));
+        for (layer_idx, rows) in computed.experts {
+            let matrix = self.trace.experts.entry(layer_idx).or_default();
+            matrix.n_rows += rows.len();
+            matrix.n_cols = rows.first().map_or(0, Vec::len);
+            matrix.values.extend(rows.into_iter().flatten());
+        }
+        for (layer_idx, rows) in computed.selected {
+            self.selected.entry(layer_idx).or_default().extend(rows.iter().map(|row| descending(row)));
         }
         Ok(())
     }
@@ -209,29 +212,12 @@ impl<'e> Run<'e> {
         }
         while next_ids.len() < n_generate {
             let Some(&last) = next_ids.last() else { break };
-            let hidden = self.engine.model().decode(last, &mut self.cache, &self.options, &mut sferic_model::NoProbe);
-            let logits = read_f32(self.engine.model().logits(hidden), "computing a token").await?;
-            next_ids.push(greedy(&logits)?);
+            let runtime = self.engine.runtime();
+            let computed = runtime.compute(&mut self.cached, &[last], Feed::Decode, Wanted::Last, &Attention::Selected).await?;
+            next_ids.push(greedy(&computed.logits)?);
         }
         self.trace.next_ids = next_ids;
         Ok(self.trace)
-    }
-}
-
-/// Keeps handles of what the model shows; nothing is read before the chunk is submitted.
-#[derive(Default)]
-struct Recorder {
-    hidden: Vec<(usize, Tensor<3>)>,
-    selection: Vec<(usize, Tensor<3, Int>)>,
-}
-
-impl Probe for Recorder {
-    fn hidden(&mut self, layer_idx: usize, hidden: &Tensor<3>) {
-        self.hidden.push((layer_idx, hidden.clone()));
-    }
-
-    fn selection(&mut self, layer_idx: usize, indices: &Tensor<3, Int>) {
-        self.selection.push((layer_idx, indices.clone()));
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::GpuError;
 use crate::runner::Pipelines;
+use crate::store::{Kept, PipelineStore};
 use sferic_shaders::kernel::{Capabilities, Features, Limits, SubgroupSizes};
+use std::sync::{Arc, OnceLock};
 
 /// Which adapter to open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,9 +30,15 @@ pub struct Device {
     /// What it can do.
     pub capabilities: Capabilities,
     pub(crate) timestamps: bool,
+    /// Whether it computes on the CPU.
+    pub software: bool,
     pub(crate) pipelines: Pipelines,
+    pub(crate) kept: Option<Arc<Kept>>,
+    info: wgpu::AdapterInfo,
     /// Sizes that the adapter states, whether or not wgpu knows that it has subgroups.
     browser_subgroup: SubgroupSizes,
+    /// Why the device is lost, once it is.
+    lost: Arc<OnceLock<String>>,
 }
 
 /// Every adapter of this machine, best kind first.
@@ -67,7 +75,7 @@ impl Device {
             let names: Vec<_> = found.iter().map(|adapter| adapter.get_info().name).collect();
             return Err(GpuError::NoAdapter { wanted, found: if names.is_empty() { "none".into() } else { names.join(", ") } });
         };
-        Self::request(adapter).await
+        Self::on(adapter).await
     }
 
     /// States that the device has subgroups although wgpu does not say so: its browser back end passes no such feature on, while a page can ask
@@ -79,7 +87,11 @@ impl Device {
         self
     }
 
-    async fn request(adapter: &wgpu::Adapter) -> Result<Self, GpuError> {
+    /// Opens `adapter` with all the features and limits that it offers.
+    ///
+    /// # Errors
+    /// [`GpuError::NoDevice`] when the driver refuses.
+    pub async fn on(adapter: &wgpu::Adapter) -> Result<Self, GpuError> {
         let info = adapter.get_info();
         let features = adapter.features().difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
         let descriptor = wgpu::DeviceDescriptor {
@@ -94,22 +106,57 @@ impl Device {
             .request_device(&descriptor)
             .await
             .map_err(|error| GpuError::NoDevice { adapter: info.name.clone(), reason: error.to_string() })?;
-        Ok(Self::from_parts(adapter, device, queue))
+        let device = Self::from_parts(adapter, device, queue);
+        // Only here: a device that someone else opened keeps the callback of its owner.
+        let lost = device.lost.clone();
+        device.device.set_device_lost_callback(move |reason, message| {
+            let _ = lost.set(format!("{reason:?}: {message}"));
+        });
+        Ok(device)
+    }
+
+    /// Fails once the device is lost.
+    pub(crate) fn check_lost(&self) -> Result<(), GpuError> {
+        // Natively the callback runs inside a poll, and a lost device has more to say than that the poll failed.
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        match self.lost.get() {
+            Some(reason) => Err(GpuError::Device(format!("it is lost ({reason}); open it again"))),
+            None => Ok(()),
+        }
     }
 
     /// Takes a device that exists: one that Burn, or an application's renderer, has opened on `adapter`.
     pub fn from_parts(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = adapter.get_info();
-        Self {
+        let device = Self {
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             pipelines: Pipelines::default(),
+            lost: Arc::default(),
             browser_subgroup: SubgroupSizes { min: info.subgroup_min_size, max: info.subgroup_max_size },
             device,
             queue,
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             api: info.backend.to_string(),
             capabilities: capabilities(adapter, &info),
-            name: info.name,
+            name: info.name.clone(),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            kept: None,
+            info,
+        };
+        device.with_pipeline_store(PipelineStore::standard().as_ref())
+    }
+
+    /// Keeps compiled pipelines in `store`, or in no file. Devices start with [`PipelineStore::standard`].
+    #[must_use]
+    pub fn with_pipeline_store(mut self, store: Option<&PipelineStore>) -> Self {
+        self.kept = store.and_then(|store| Kept::open(&self.device, &self.info, store)).map(Arc::new);
+        self
+    }
+
+    /// Removes the file of compiled pipelines: for the loss of a device, of which a pipeline may have been the reason.
+    pub fn discard_kept_pipelines(&self) {
+        if let Some(kept) = &self.kept {
+            kept.discard();
         }
     }
 }

@@ -1,17 +1,40 @@
 //! Sequences of launches that are built once and replayed.
 
+use crate::runner::ReadBack;
 use crate::{Device, GpuError};
 use sferic_shaders::kernel::Launch;
 use std::ops::Range;
 
-/// Memory of a device. Cloning shares it.
+/// Memory of a device, whole or a part of it. Cloning shares it.
 #[derive(Debug, Clone)]
-pub struct Buffer(pub(crate) wgpu::Buffer);
+pub struct Buffer {
+    pub(crate) whole: wgpu::Buffer,
+    pub(crate) start: u64,
+    pub(crate) size: u64,
+}
 
 impl Buffer {
+    fn new(whole: wgpu::Buffer) -> Self {
+        Self { start: 0, size: whole.size(), whole }
+    }
+
     /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.0.size()
+        self.size
+    }
+
+    /// The part of `range`, bytes, cut to what there is. Programs can bind parts that start at multiples of [`Buffer::ALIGNMENT`].
+    #[must_use]
+    pub fn part(&self, range: Range<u64>) -> Self {
+        let (start, end) = (range.start.min(self.size), range.end.min(self.size));
+        Self { whole: self.whole.clone(), start: self.start + start, size: end.saturating_sub(start) }
+    }
+
+    /// Where a part may start, on every adapter.
+    pub const ALIGNMENT: u64 = 256;
+
+    fn binding(&self) -> wgpu::BufferBinding<'_> {
+        wgpu::BufferBinding { buffer: &self.whole, offset: self.start, size: std::num::NonZero::new(self.size) }
     }
 }
 
@@ -47,6 +70,15 @@ struct Node {
     workgroups: [u32; 3],
 }
 
+impl Node {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// Parameters of all launches share one buffer; every adapter can bind at multiples of this.
 const PARAMS_ALIGNMENT: usize = 256;
 
@@ -56,6 +88,8 @@ impl Graph {
     /// # Errors
     /// [`GpuError::Compile`] for a program that the driver refuses, [`GpuError::Device`] for buffers that do not suit.
     pub async fn new(device: &Device, tasks: &[Task]) -> Result<Self, GpuError> {
+        let programs: Vec<_> = tasks.iter().map(|task| task.launch.program.clone()).collect();
+        let pipelines = device.pipelines(&programs).await?;
         let mut params = Vec::new();
         let mut starts = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -67,14 +101,13 @@ impl Graph {
         let params = device.upload("params", &params)?;
         let mut nodes = Vec::with_capacity(tasks.len());
         let scope = device.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        for (task, start) in tasks.iter().zip(starts) {
-            let pipeline = device.pipeline(&task.launch.program).await?;
+        for ((task, start), pipeline) in tasks.iter().zip(starts).zip(pipelines) {
             let own = (!task.launch.params.is_empty()).then(|| wgpu::BufferBinding {
-                buffer: &params.0,
+                buffer: &params.whole,
                 offset: start as u64,
                 size: std::num::NonZero::new(task.launch.params.len() as u64),
             });
-            let bound = task.buffers.iter().map(|buffer| buffer.0.as_entire_buffer_binding()).chain(own);
+            let bound = task.buffers.iter().map(Buffer::binding).chain(own);
             let entries: Vec<_> = bound
                 .enumerate()
                 .map(|(i, binding)| wgpu::BindGroupEntry { binding: i as u32, resource: wgpu::BindingResource::Buffer(binding) })
@@ -102,9 +135,16 @@ impl Graph {
 
     /// Submits the launches of `range`.
     pub fn submit(&self, device: &Device, range: Range<usize>) {
+        self.submit_and_read(device, range, &[]);
+    }
+
+    /// Submits the launches of `range`, and after them the reading of `parts`, which [`ReadBack::bytes`] waits for.
+    pub fn submit_and_read(&self, device: &Device, range: Range<usize>, parts: &[Buffer]) -> Vec<ReadBack> {
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("submit") });
         self.encode(&mut encoder, range, None);
+        let staged: Vec<_> = parts.iter().map(|part| device.stage(&mut encoder, part)).collect();
         device.queue.submit([encoder.finish()]);
+        staged.into_iter().map(ReadBack::start).collect()
     }
 
     fn encode(
@@ -114,12 +154,12 @@ impl Graph {
         timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        for node in &self.nodes[range] {
-            let [x, y, z] = node.workgroups;
-            pass.set_pipeline(&node.pipeline);
-            pass.set_bind_group(0, &node.group, &[]);
-            pass.dispatch_workgroups(x, y, z);
-        }
+        self.nodes[range].iter().for_each(|node| node.record(&mut pass));
+    }
+
+    /// Adds every launch to a pass.
+    pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.nodes.iter().for_each(|node| node.record(pass));
     }
 
     /// The programs, in order.
@@ -179,6 +219,26 @@ impl Graph {
 }
 
 impl Device {
+    /// Submits `graphs` one after the other, and then the reading of `parts`.
+    pub fn submit(&self, graphs: &[&Graph], parts: &[Buffer]) -> Vec<ReadBack> {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("submit") });
+        for graph in graphs {
+            graph.encode(&mut encoder, 0..graph.len(), None);
+        }
+        let staged: Vec<_> = parts.iter().map(|part| self.stage(&mut encoder, part)).collect();
+        self.queue.submit([encoder.finish()]);
+        staged.into_iter().map(ReadBack::start).collect()
+    }
+
+    /// Submits what has been written, and waits for it.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub fn flush(&self) -> Result<(), GpuError> {
+        self.queue.submit([]);
+        self.wait()
+    }
+
     /// Copies `bytes` to a new buffer.
     ///
     /// # Errors
@@ -195,7 +255,7 @@ impl Device {
     /// [`GpuError::Device`] when the buffer is larger than the adapter allows.
     pub fn allocate(&self, label: &str, bytes: u64) -> Result<Buffer, GpuError> {
         let size = bytes.next_multiple_of(4).max(4);
-        let most = self.device.limits().max_buffer_size.min(self.capabilities.limits.max_binding_bytes);
+        let most = self.largest_buffer();
         if size > most {
             return Err(GpuError::Device(format!(
                 "buffer `{label}` needs {size} bytes, the adapter allows {most} in one buffer"
@@ -203,17 +263,41 @@ impl Device {
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
-        Ok(Buffer(self.device.create_buffer(&descriptor)))
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&descriptor);
+        // Known at once outside browsers; in a browser the first submission that uses the buffer fails.
+        match at_once(scope.pop()).flatten() {
+            Some(error) => Err(GpuError::Device(format!("buffer `{label}` of {size} bytes: {error}"))),
+            None => Ok(Buffer::new(buffer)),
+        }
+    }
+
+    /// The largest buffer that a program can bind whole, bytes.
+    pub fn largest_buffer(&self) -> u64 {
+        self.device.limits().max_buffer_size.min(self.capabilities.limits.max_binding_bytes)
+    }
+
+    /// Copies a buffer to the beginning of a larger one.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when that is larger than the adapter allows.
+    pub fn enlarged(&self, label: &str, old: &Buffer, bytes: u64) -> Result<Buffer, GpuError> {
+        let new = self.allocate(label, bytes.max(old.bytes()))?;
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("enlarge") });
+        encoder.copy_buffer_to_buffer(&old.whole, old.start, &new.whole, 0, old.bytes());
+        self.queue.submit([encoder.finish()]);
+        Ok(new)
     }
 
     /// Overwrites a part of a buffer before the next submission. `offset` is a multiple of four; the last word is padded with zeros.
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
         let whole = bytes.len() / 4 * 4;
-        self.queue.write_buffer(&buffer.0, offset, &bytes[..whole]);
+        let offset = buffer.start + offset;
+        self.queue.write_buffer(&buffer.whole, offset, &bytes[..whole]);
         if whole < bytes.len() {
             let mut word = [0; 4];
             word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.queue.write_buffer(&buffer.0, offset + whole as u64, &word);
+            self.queue.write_buffer(&buffer.whole, offset + whole as u64, &word);
         }
     }
 
@@ -222,7 +306,7 @@ impl Device {
     /// # Errors
     /// [`GpuError::Device`] when the device is lost.
     pub async fn read(&self, buffer: &Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
-        self.read_buffer(&buffer.0, range).await
+        self.read_buffer(&buffer.whole, buffer.start + range.start..buffer.start + range.end).await
     }
 
     /// Waits until everything submitted so far is done.
@@ -231,5 +315,14 @@ impl Device {
     /// [`GpuError::Device`] when the device is lost.
     pub async fn finish(&self, any: &Buffer) -> Result<(), GpuError> {
         self.read(any, 0..4).await.map(|_| ())
+    }
+}
+
+/// The result of a future that needs no waiting, if it is there.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
     }
 }

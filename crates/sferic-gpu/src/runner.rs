@@ -1,15 +1,19 @@
 //! Pipelines, buffers and clocks for cases.
 
-use crate::{Device, GpuError};
-use sferic_shaders::kernel::{Case, Dialect, Outputs, Program};
+use crate::store::Kept;
+use crate::{Buffer, Device, GpuError, Sampling, Timing};
+use sferic_shaders::kernel::{Access, Case, Dialect, Outputs, Program, Step};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use wgpu::util::DeviceExt as _;
 
 /// A program compiled for a device.
 #[derive(Debug, Clone)]
 pub struct Pipeline(pub(crate) wgpu::ComputePipeline);
+
+/// Programs that are compiled at the same time, at most: drivers hold locks of their own, and other threads have work too.
+#[cfg(not(target_arch = "wasm32"))]
+const MOST_THREADS: usize = 8;
 
 /// Every program compiled so far.
 pub(crate) type Pipelines = Arc<Mutex<HashMap<Arc<Program>, Pipeline>>>;
@@ -26,26 +30,6 @@ pub struct Prepared<'a> {
 struct Set {
     buffers: Vec<wgpu::Buffer>,
     groups: Vec<wgpu::BindGroup>,
-}
-
-/// What a benchmark measured, in seconds for one run of all steps.
-#[derive(Debug, Clone)]
-pub struct Timing {
-    /// Every sample, sorted.
-    pub samples: Vec<f64>,
-}
-
-impl Timing {
-    /// The middle sample, seconds.
-    pub fn median(&self) -> f64 {
-        self.samples[self.samples.len() / 2]
-    }
-
-    /// Half the distance between the quartiles as a share of the median.
-    pub fn spread(&self) -> f64 {
-        let n = self.samples.len();
-        (self.samples[3 * n / 4] - self.samples[n / 4]) / 2.0 / self.median()
-    }
 }
 
 impl Device {
@@ -69,7 +53,7 @@ impl Device {
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
-            cache: None,
+            cache: self.kept.as_deref().map(Kept::cache),
         });
         let internal = internal.pop().await;
         match scope.pop().await.or(internal) {
@@ -92,25 +76,102 @@ impl Device {
         Ok(pipeline)
     }
 
+    /// Returns the compiled programs in their order. Those that are not compiled yet are compiled several at a time, where there are threads.
+    ///
+    /// It blocks the calling thread meanwhile: where something else is to be done, give it a thread of its own, with a clone of the device.
+    ///
+    /// # Errors
+    /// [`GpuError::Compile`] with the compiler's message.
+    pub async fn pipelines(&self, programs: &[Arc<Program>]) -> Result<Vec<Pipeline>, GpuError> {
+        #[cfg(not(target_arch = "wasm32"))]
+        self.compile_together(programs)?;
+        let mut found = Vec::with_capacity(programs.len());
+        for program in programs {
+            found.push(self.pipeline(program).await?);
+        }
+        if let Some(kept) = &self.kept {
+            kept.save();
+        }
+        Ok(found)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn compile_together(&self, programs: &[Arc<Program>]) -> Result<(), GpuError> {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let missing: std::collections::HashSet<&Arc<Program>> = {
+            let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+            programs.iter().filter(|program| !known.contains_key(*program)).collect()
+        };
+        let missing: Vec<_> = missing.into_iter().collect();
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST_THREADS).min(missing.len());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(program) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                pollster::block_on(self.pipeline(program))?;
+            }
+            Ok(())
+        };
+        if threads <= 1 {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            // Every one is joined: the scope would turn a panic into one of this thread.
+            let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            ended.into_iter().try_for_each(|one| one.unwrap_or_else(|_| Err(GpuError::Device("a compilation panicked".into()))))
+        })
+    }
+
     /// Waits for everything submitted so far.
-    fn wait(&self) -> Result<(), GpuError> {
+    pub(crate) fn wait(&self) -> Result<(), GpuError> {
         // A browser waits by itself.
         self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| GpuError::Device(error.to_string()))
     }
 
-    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
-        let size = range.end - range.start;
+    /// Adds to `encoder` the copy of `part` to memory that the host can read.
+    pub(crate) fn stage(&self, encoder: &mut wgpu::CommandEncoder, part: &Buffer) -> Staged {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+        let descriptor = wgpu::BufferDescriptor { label: Some("staging"), size: part.size, usage, mapped_at_creation: false };
+        let staging = self.device.create_buffer(&descriptor);
+        encoder.copy_buffer_to_buffer(&part.whole, part.start, &staging, 0, part.size);
+        Staged(staging)
+    }
+
+    pub(crate) async fn read_buffer(&self, buffer: &wgpu::Buffer, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
+        let part = Buffer { whole: buffer.clone(), start: range.start, size: range.end - range.start };
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, size);
+        let staged = self.stage(&mut encoder, &part);
         self.queue.submit([encoder.finish()]);
-        let (sender, receiver) = oneshot();
+        ReadBack::start(staged).bytes(self).await
+    }
+}
+
+/// A copy that is part of a submission to come.
+pub(crate) struct Staged(wgpu::Buffer);
+
+/// A part of a buffer on its way to the host.
+pub struct ReadBack {
+    staging: wgpu::Buffer,
+    mapped: Receiver,
+}
+
+impl ReadBack {
+    /// Asks for the copy, whose submission has been made.
+    pub(crate) fn start(Staged(staging): Staged) -> Self {
+        let (sender, mapped) = oneshot();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| sender.send(result));
-        self.wait()?;
-        receiver.await.map_err(|error| GpuError::Device(error.to_string()))?;
-        let bytes = staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
-        staging.unmap();
+        Self { staging, mapped }
+    }
+
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when the device is lost.
+    pub async fn bytes(self, device: &Device) -> Result<Vec<u8>, GpuError> {
+        device.wait()?;
+        self.mapped.await.map_err(|error| GpuError::Device(error.to_string()))?;
+        let bytes = self.staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
+        self.staging.unmap();
         Ok(bytes)
     }
 }
@@ -128,14 +189,9 @@ impl<'a> Prepared<'a> {
     /// # Errors
     /// [`GpuError::Compile`], or [`GpuError::Device`] when the buffers do not fit.
     pub async fn new(device: &'a Device, case: &'a Case) -> Result<Self, GpuError> {
-        let mut compiled: HashMap<Arc<Program>, Pipeline> = HashMap::new();
         let mut pipelines = Vec::with_capacity(case.steps.len());
         for step in &case.steps {
-            let program = &step.launch.program;
-            if !compiled.contains_key(program) {
-                compiled.insert(program.clone(), device.compile(program).await?);
-            }
-            pipelines.push(compiled[program].clone());
+            pipelines.push(device.pipeline(&step.launch.program).await?);
         }
         let mut prepared = Self { device, case, pipelines, sets: Vec::new() };
         let contents = case.buffers.iter().map(|init| init.bytes()).collect::<Vec<_>>();
@@ -143,14 +199,36 @@ impl<'a> Prepared<'a> {
         Ok(prepared)
     }
 
+    /// Whether a step writes buffer `i`. All sets share such a buffer: runs that write to different ones could overlap, and then the time of
+    /// many runs would be less than that of one, many times.
+    fn is_written(&self, i: usize) -> bool {
+        let writes = |step: &Step| {
+            let bindings = step.launch.program.bindings.iter().zip(&step.buffers);
+            bindings.into_iter().any(|(binding, &buffer)| buffer == i && binding.access == Access::Write)
+        };
+        self.case.steps.iter().any(writes)
+    }
+
     async fn add_set(&mut self, contents: &[Vec<u8>]) -> Result<(), GpuError> {
         let scope = self.device.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        // Not `create_buffer_init`: it panics where memory is short or the device is lost.
         let create = |contents: &[u8]| {
-            self.device.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+            let size = contents.len() as u64;
+            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let buffer = self.device.device.create_buffer(&descriptor);
+            self.device.queue.write_buffer(&buffer, 0, contents);
+            buffer
         };
-        let buffers: Vec<_> = contents.iter().map(|bytes| create(bytes)).collect();
+        let buffers: Vec<_> = contents
+            .iter()
+            .enumerate()
+            .map(|(i, bytes)| match self.sets.first() {
+                Some(first) if self.is_written(i) => first.buffers[i].clone(),
+                _ => create(bytes),
+            })
+            .collect();
         let mut groups = Vec::with_capacity(self.case.steps.len());
         for (step, pipeline) in self.case.steps.iter().zip(&self.pipelines) {
             let params = (!step.launch.params.is_empty()).then(|| create(&step.launch.params));
@@ -202,13 +280,14 @@ impl<'a> Prepared<'a> {
         Ok(Outputs(outputs))
     }
 
-    /// Times the steps: `samples` samples of enough runs each to fill 5 ms, over so many copies of the buffers that no run finds its
-    /// inputs in a cache of `cache_bytes`.
+    /// Times the steps: `samples` samples of enough runs each to fill 5 ms, over so many copies of what the steps only read that no run
+    /// finds its inputs in a cache of `cache_bytes`. What they write is one buffer for all runs, as a model's scratch is.
     ///
     /// # Errors
     /// [`GpuError::Device`] when memory for the copies is short, or the device is lost.
     pub async fn time(&mut self, samples: usize, cache_bytes: u64) -> Result<Timing, GpuError> {
-        let bytes: u64 = self.sets[0].buffers.iter().map(wgpu::Buffer::size).sum();
+        let read = self.sets[0].buffers.iter().enumerate().filter(|(i, _)| !self.is_written(*i));
+        let bytes: u64 = read.map(|(_, buffer)| buffer.size()).sum();
         let copies = cache_bytes.div_ceil(bytes.max(1)).clamp(1, 64) as usize;
         if self.sets.len() < copies {
             let contents = self.case.buffers.iter().map(|init| init.bytes()).collect::<Vec<_>>();
@@ -216,53 +295,8 @@ impl<'a> Prepared<'a> {
                 self.add_set(&contents).await?;
             }
         }
-        // The clocks of an idle device need some work before they stand where they will stay.
-        let once = self.sample(self.sets.len().max(2)).await?;
-        let runs = ((5e-3 / once).ceil() as usize).clamp(3, 500);
-        for _ in 0..samples / 3 {
-            self.sample(runs).await?;
-        }
-        let mut found = Vec::with_capacity(samples);
-        for _ in 0..samples {
-            found.push(self.sample(runs).await?);
-        }
-        found.sort_by(f64::total_cmp);
-        Ok(Timing { samples: found })
-    }
-
-    /// Seconds of one run, from `runs` of them in one pass.
-    async fn sample(&self, runs: usize) -> Result<f64, GpuError> {
-        let device = &self.device.device;
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let queries = self.device.timestamps.then(|| {
-            device.create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count: 2 })
-        });
-        let timestamp_writes = queries.as_ref().map(|query_set| wgpu::ComputePassTimestampWrites {
-            query_set,
-            beginning_of_pass_write_index: Some(0),
-            end_of_pass_write_index: Some(1),
-        });
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-        for i in 0..runs {
-            self.encode(&mut pass, &self.sets[i % self.sets.len()]);
-        }
-        drop(pass);
-        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let ticks = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false });
-        if let Some(queries) = &queries {
-            encoder.resolve_query_set(queries, 0..2, &ticks, 0);
-        }
-        let start = web_time::Instant::now();
-        self.device.queue.submit([encoder.finish()]);
-        if queries.is_none() {
-            self.device.read_buffer(&ticks, 0..16).await?;
-            return Ok(start.elapsed().as_secs_f64() / runs as f64);
-        }
-        let bytes = self.device.read_buffer(&ticks, 0..16).await?;
-        let ticks: &[u64] =
-            &bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default())).collect::<Vec<_>>();
-        let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f64 * f64::from(self.device.queue.get_timestamp_period());
-        Ok(nanoseconds.max(1.0) * 1e-9 / runs as f64)
+        let sets = &self.sets;
+        self.device.clock(Sampling::new(samples), sets.len(), |pass, i| self.encode(pass, &sets[i])).await
     }
 }
 
@@ -288,11 +322,14 @@ impl Sender {
     }
 }
 
-fn oneshot() -> (Sender, impl Future<Output = Mapped>) {
-    let slot = Arc::new(Mutex::new(Slot::default()));
-    let sender = Sender(slot.clone());
-    let receiver = std::future::poll_fn(move |context| {
-        let Ok(mut slot) = slot.lock() else { return std::task::Poll::Ready(Err(wgpu::BufferAsyncError)) };
+/// The other end.
+struct Receiver(Arc<Mutex<Slot>>);
+
+impl Future for Receiver {
+    type Output = Mapped;
+
+    fn poll(self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Mapped> {
+        let Ok(mut slot) = self.0.lock() else { return std::task::Poll::Ready(Err(wgpu::BufferAsyncError)) };
         match slot.result.take() {
             Some(result) => std::task::Poll::Ready(result),
             None => {
@@ -300,6 +337,10 @@ fn oneshot() -> (Sender, impl Future<Output = Mapped>) {
                 std::task::Poll::Pending
             }
         }
-    });
-    (sender, receiver)
+    }
+}
+
+fn oneshot() -> (Sender, Receiver) {
+    let slot = Arc::new(Mutex::new(Slot::default()));
+    (Sender(slot.clone()), Receiver(slot))
 }

@@ -18,9 +18,10 @@ fn every_kernel_agrees_with_its_oracle_in_every_tier() {
     };
     eprintln!("{} ({}, {}): {}", device.name, device.api, device.driver, device.capabilities.features);
     let filter = std::env::var("SFERIC_KERNEL").unwrap_or_default();
-    let reports = pollster::block_on(run_suites(&device, &filter, |report| {
+    let reports = pollster::block_on(run_suites(&device, &filter, async |report| {
         let at = format!("{:10} {}", report.tier, if report.case.is_empty() { report.kernel } else { &report.case });
         match &report.outcome {
+            Outcome::Started => {}
             Outcome::Passed(worst) => eprintln!("  ok      {at} ({worst:.2} of the bound)"),
             Outcome::Failed(reason) => eprintln!("  FAILED  {at}: {reason}"),
             Outcome::Skipped(feature) => eprintln!("  skipped {at}: the adapter lacks {feature}"),

@@ -1,6 +1,23 @@
 //! Models as launches of our own kernels: paged caches, prefill, replayed decode.
+//!
+//! A [`Model`] has weights and caches on a device; a [`Sequence`] is one text that it computes, with its pages of the caches. A step is recorded
+//! once for its number of tokens and the size of its context, and replayed from then on: tokens, positions and the block table are read from
+//! buffers.
 #![deny(missing_docs)]
 
 pub mod architecture;
+mod cache;
+mod decode;
+mod model;
 pub mod pages;
+mod record;
 pub mod weights;
+mod workspace;
+
+pub use cache::{CacheError, CacheFormats};
+pub use decode::{Decoder, Drawn};
+pub use model::{Logits, Model, ModelError, Output, Replay, Request, Sequence, Settings};
+pub use sferic_gpu::Device;
+pub use sferic_shaders::kernel::WeightFormat;
+pub use sferic_shaders::sample::next_token::Settings as Sampling;
+pub use weights::{Formats, LoadError, ModelWeights, Source};

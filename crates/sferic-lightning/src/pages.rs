@@ -62,6 +62,23 @@ impl Pages {
         }
     }
 
+    /// All pages.
+    pub fn total(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// Adds empty pages until there are `count`.
+    pub fn grow(&mut self, count: usize) {
+        let before = self.total();
+        if count > before {
+            self.holders.resize(count, 0);
+            self.hashes.resize(count, None);
+            self.idle_since.resize(count, 0);
+            // The lowest is taken first.
+            self.empty.splice(0..0, (before as u32..count as u32).rev());
+        }
+    }
+
     /// Pages that a sequence could get now.
     pub fn free(&self) -> usize {
         self.holders.iter().filter(|&&holders| holders == 0).count()

@@ -115,12 +115,12 @@ fn select_rows<F: Score>(data: &TensorData, n_tokens: usize, start: usize, width
 
 /// Returns the ascending indices of the `k` best scores of one row.
 ///
-/// Order: score descending, then index ascending; NaN counts as the lowest score.
+/// Order: score descending, then index ascending; NaN never wins over a number, negative infinity included.
 /// Linear in the row's length on average.
 pub fn top_k_row<F: Score>(scores: &[F], k: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..scores.len() as u32).collect();
     if k < scores.len() {
-        let key = |i: &u32| scores.get(*i as usize).copied().map(F::without_nan);
+        let key = |i: &u32| scores.get(*i as usize).copied().map(F::rank);
         order.select_nth_unstable_by(k, |a, b| {
             let by_score = key(b).partial_cmp(&key(a)).unwrap_or(std::cmp::Ordering::Equal);
             by_score.then(a.cmp(b))
@@ -133,18 +133,18 @@ pub fn top_k_row<F: Score>(scores: &[F], k: usize) -> Vec<u32> {
 
 /// A floating-point score.
 pub trait Score: Copy + PartialOrd + burn::tensor::Element {
-    /// Returns the value, or negative infinity for NaN.
-    fn without_nan(self) -> Self;
+    /// Returns whether it is a number, then its value: the order of scores, without NaN.
+    fn rank(self) -> (bool, Self);
 }
 
 impl Score for f32 {
-    fn without_nan(self) -> Self {
-        if self.is_nan() { f32::NEG_INFINITY } else { self }
+    fn rank(self) -> (bool, Self) {
+        if self.is_nan() { (false, 0.0) } else { (true, self) }
     }
 }
 
 impl Score for f64 {
-    fn without_nan(self) -> Self {
-        if self.is_nan() { f64::NEG_INFINITY } else { self }
+    fn rank(self) -> (bool, Self) {
+        if self.is_nan() { (false, 0.0) } else { (true, self) }
     }
 }

@@ -32,7 +32,7 @@ pub fn gpu() -> Option<Device> {
     let device = DEVICE.get_or_init(|| match pollster::block_on(resolve_device(&DeviceChoice::Gpu(None))) {
         Ok(resolved) => {
             println!("{}", resolved.reason);
-            Some(resolved.burn_device().clone())
+            Some(resolved.burn_device())
         }
         Err(EngineError::NoGpu) => None,
         Err(error) => panic!("the wgpu adapter does not start: {error}"),

@@ -1,6 +1,7 @@
 //! Composed WGSL and its launches.
 
 use super::{Capabilities, Features, KernelError};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ pub enum Dialect {
     Native,
     /// naga under CubeCL's allocator: buffers may share a page, so that all of them must be declared writable.
     Pooled,
-    /// A browser: features are switched on by directives.
+    /// A browser: features are switched on by directives, and every variable has an initial value.
     Browser,
 }
 
@@ -170,11 +171,16 @@ impl Program {
         if self.features.coopmat {
             out.push_str("enable wgpu_cooperative_matrix;\n");
         }
-        if dialect == Dialect::Pooled {
-            let writable = self.body.replace("var<storage, read>", "var<storage, read_write>");
-            out.push_str(&writable.replace("var<storage, read_write> params", "var<storage, read> params"));
-        } else {
-            out.push_str(&self.body);
+        match dialect {
+            Dialect::Native => out.push_str(&self.body),
+            Dialect::Pooled => {
+                let writable = self.body.replace("var<storage, read>", "var<storage, read_write>");
+                out.push_str(&writable.replace("var<storage, read_write> params", "var<storage, read> params"));
+            }
+            Dialect::Browser => self.body.lines().for_each(|line| {
+                out.push_str(&initialised(line));
+                out.push('\n');
+            }),
         }
         out
     }
@@ -192,6 +198,19 @@ impl Program {
             Some((what, needed, allowed)) => Err(KernelError::limit(&self.name, what, needed, allowed)),
             None => Ok(()),
         }
+    }
+}
+
+/// Gives a variable that a line of a function declares without a value its zero.
+///
+/// WGSL zeroes it each time the declaration is reached. Chromium 156 on Vulkan does so once for each call of the function, so that in a loop
+/// the variable keeps the value of the last turn: its SPIR-V states the zero beside `OpVariable` and stores none where the declaration stood.
+fn initialised(line: &str) -> Cow<'_, str> {
+    let is_local = line.starts_with(' ');
+    let declared = line.trim_start().strip_prefix("var ").and_then(|rest| rest.strip_suffix(';'));
+    match declared.and_then(|rest| rest.split_once(": ")) {
+        Some((_, ty)) if is_local && !ty.contains('=') => format!("{} = {ty}();", line.trim_end_matches(';')).into(),
+        _ => line.into(),
     }
 }
 

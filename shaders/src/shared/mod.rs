@@ -37,10 +37,27 @@ impl Prelude {
     /// Needs the constant `WG_SIZE`.
     #[must_use]
     pub fn reduce(self, lanes: Lanes) -> Self {
+        let prelude = self.lane(lanes);
         match lanes {
-            Lanes::Shared => self.fragment(include_str!("lane.wgsl")).fragment(include_str!("reduce.wgsl")),
-            Lanes::Subgroup => self.fragment(include_str!("lane_subgroup.wgsl")).fragment(include_str!("reduce_subgroup.wgsl")),
+            Lanes::Shared => prelude.fragment(include_str!("reduce.wgsl")),
+            Lanes::Subgroup => prelude.fragment(include_str!("reduce_subgroup.wgsl")),
         }
+    }
+
+    /// Adds the struct `Lane` of entry-point inputs alone.
+    #[must_use]
+    pub fn lane(self, lanes: Lanes) -> Self {
+        match lanes {
+            Lanes::Shared => self.fragment(include_str!("lane.wgsl")),
+            Lanes::Subgroup => self.fragment(include_str!("lane_subgroup.wgsl")),
+        }
+    }
+
+    /// Adds `stepped4(words, q)` and `stepped_x(value)`: values `4q … 4q + 3` of a vector of weights, as `weight4` gives them but perhaps with
+    /// factors, and the values of x to be multiplied with them, divided by those. Comes after [`Self::weights`].
+    #[must_use]
+    pub fn stepped(self, format: WeightFormat) -> Self {
+        self.fragment(if format == WeightFormat::Q4 { include_str!("stepped_q4.wgsl") } else { include_str!("stepped.wgsl") })
     }
 
     /// Adds `lanes_sum(value)`, the sum over `LANES` consecutive lanes, which is a constant to be set before.

@@ -11,9 +11,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sferic-model", &["sferic-ops"]),
     ("sferic-weights", &[]),
     ("sferic-text", &[]),
-    ("sferic-engine", &["sferic-model", "sferic-weights", "sferic-text"]),
+    ("sferic-engine", &["sferic-lightning", "sferic-model", "sferic-weights", "sferic-text"]),
     ("sferic-train", &["sferic-model", "sferic-weights", "sferic-text"]),
-    ("sferic-bench", &["sferic-engine", "sferic-gpu", "sferic-shaders"]),
+    ("sferic-bench", &["sferic-engine", "sferic-gpu", "sferic-lightning", "sferic-shaders"]),
     ("sferic-server", &["sferic-engine"]),
     // The binary also carries `sferic train` and, when they exist, `sferic bench` and `sferic serve`.
     ("sferic-cli", &["sferic-engine", "sferic-train", "sferic-bench", "sferic-server"]),

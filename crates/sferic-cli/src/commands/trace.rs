@@ -17,6 +17,7 @@ pub fn run(args: &TraceArgs) -> Result<ExitStatus> {
         return Err(bad_input(format!("no such folder for the output; make it first: {}", parent.display())));
     }
     let request = TraceRequest {
+        replay: Default::default(),
         chunk: args.chunk,
         decode_from: args.decode_from,
         dense: args.engine.dense,

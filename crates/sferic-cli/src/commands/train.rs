@@ -81,7 +81,7 @@ fn train_model(args: &PretrainArgs) -> Result<ExitStatus> {
     let mut progress = Progress::count("training");
     let mut written = Ok(());
     let steps = config.train.steps;
-    let outcome = pretrain(&config, device.burn_device(), &options, &mut |event| {
+    let outcome = pretrain(&config, &device.burn_device(), &options, &mut |event| {
         show(event, steps, &mut progress);
         if args.stage.json && written.is_ok() {
             written = event_line(event).map_or(Ok(()), |line| print_json(&line));

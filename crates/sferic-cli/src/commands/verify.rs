@@ -7,11 +7,16 @@ use crate::output::{print, print_json, row, table};
 use crate::progress::Spinner;
 use anyhow::Result;
 use serde_json::json;
-use sferic_engine::{Golden, VerifyOptions};
+use sferic_engine::{Golden, VerifyOptions, WeightPrecision};
 
 /// Compares, prints one line for each tensor, and ends with code 1 when a value misses its bound.
 pub fn run(args: &VerifyArgs) -> Result<ExitStatus> {
-    let engine = load::open(Some(&args.model), args.engine.to_options())?;
+    let mut options = args.engine.to_options();
+    // References are f32; other formats are compared where they are asked for.
+    if options.weights == WeightPrecision::Stored {
+        options.weights = WeightPrecision::F32;
+    }
+    let engine = load::open(Some(&args.model), options)?;
     let golden = Golden::open(args.golden.as_ref().unwrap_or(&args.model))?;
     let options = VerifyOptions { chunk: args.chunk, decode_from: args.decode_from };
     let spinner = Spinner::new("running the reference prompt");
@@ -26,6 +31,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitStatus> {
             "device_reason": engine.device().reason,
             "n_tokens": golden.input_ids.len(),
             "passed": passed,
+            "path": if engine.runs_on_kernels() { "kernels" } else { "reference" },
             "bound": verification.bound,
             "rows": verification.rows,
         }))?;

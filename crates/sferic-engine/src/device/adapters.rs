@@ -18,6 +18,12 @@ pub(super) struct Adapter {
     pub(super) info: DeviceInfo,
     kind: DeviceKind,
     api: WgpuBackend,
+    adapter: wgpu::Adapter,
+}
+
+/// Makes `adapter` ready for our kernels, with a device of their own.
+pub(super) async fn start_kernels(adapter: &Adapter) -> Result<sferic_lightning::Device, EngineError> {
+    sferic_lightning::Device::on(&adapter.adapter).await.map_err(|source| failed(adapter, &source))
 }
 
 /// The graphics interfaces, best first.
@@ -118,7 +124,7 @@ fn list(adapters: &[wgpu::Adapter], api: WgpuBackend) -> Vec<Adapter> {
             wgpu::DeviceType::Other if adapters.len() == 1 => DeviceKind::DefaultDevice,
             wgpu::DeviceType::Cpu | wgpu::DeviceType::Other => continue,
         };
-        listed.push(Adapter { info: describe(adapter, Some(listed.len())), kind, api });
+        listed.push(Adapter { info: describe(adapter, Some(listed.len())), kind, api, adapter: adapter.clone() });
     }
     listed
 }
@@ -138,7 +144,8 @@ async fn browser() -> Vec<Adapter> {
     };
     match instance.request_adapter(&options).await {
         Ok(adapter) => {
-            vec![Adapter { info: describe(&adapter, Some(0)), kind: DeviceKind::DefaultDevice, api: WgpuBackend::Auto }]
+            let (info, kind, api) = (describe(&adapter, Some(0)), DeviceKind::DefaultDevice, WgpuBackend::Auto);
+            vec![Adapter { info, kind, api, adapter }]
         }
         Err(_) => Vec::new(),
     }

@@ -150,6 +150,38 @@ pub struct DeviceInfo {
     pub limits: Option<DeviceLimits>,
 }
 
+/// A device that was taken and not started.
+pub(crate) struct Chosen {
+    pub(crate) info: DeviceInfo,
+    pub(crate) reason: String,
+    adapter: Option<adapters::Adapter>,
+}
+
+impl Chosen {
+    /// Makes it ready for tensors.
+    pub(crate) async fn start(self) -> Result<ResolvedDevice, EngineError> {
+        let Self { info, reason, adapter } = self;
+        let device = match &adapter {
+            Some(adapter) => adapters::start(adapter).await?,
+            None => Device::flex(),
+        };
+        Ok(ResolvedDevice { info, reason, device: Some(device) })
+    }
+
+    /// Makes it ready for our kernels; `None` for the CPU.
+    pub(crate) async fn start_kernels(&self) -> Option<Result<sferic_lightning::Device, EngineError>> {
+        match &self.adapter {
+            Some(adapter) => Some(adapters::start_kernels(adapter).await),
+            None => None,
+        }
+    }
+
+    /// The same device as part of an engine whose kernels hold it.
+    pub(crate) fn resolved(self) -> ResolvedDevice {
+        ResolvedDevice { info: self.info, reason: self.reason, device: None }
+    }
+}
+
 /// A device ready for tensors, and why it was taken.
 #[derive(Clone, Debug)]
 pub struct ResolvedDevice {
@@ -157,13 +189,13 @@ pub struct ResolvedDevice {
     pub info: DeviceInfo,
     /// What was asked for and why this device follows, in one line.
     pub reason: String,
-    device: Device,
+    device: Option<Device>,
 }
 
 impl ResolvedDevice {
-    /// Returns the handle on which tensors are created.
-    pub fn burn_device(&self) -> &Device {
-        &self.device
+    /// Returns the handle on which tensors are created, the CPU's where our kernels hold the device.
+    pub fn burn_device(&self) -> Device {
+        self.device.clone().unwrap_or_else(Device::flex)
     }
 }
 
@@ -183,6 +215,14 @@ pub async fn devices() -> Vec<DeviceInfo> {
 /// - [`EngineError::GpuIndex`] when `gpu:N` names a number that [`devices`] does not list.
 /// - [`EngineError::DeviceStart`] when the driver refuses to start the device.
 pub async fn resolve_device(choice: &DeviceChoice) -> Result<ResolvedDevice, EngineError> {
+    choose_device(choice).await?.start().await
+}
+
+/// Takes the device that `choice` asks for.
+///
+/// # Errors
+/// Those of [`resolve_device`] but the last.
+pub(crate) async fn choose_device(choice: &DeviceChoice) -> Result<Chosen, EngineError> {
     let adapters = match choice {
         // The graphics drivers of a machine may take a second to load, which the CPU need not wait for.
         DeviceChoice::Cpu => Vec::new(),
@@ -190,11 +230,22 @@ pub async fn resolve_device(choice: &DeviceChoice) -> Result<ResolvedDevice, Eng
     };
     let infos: Vec<&DeviceInfo> = adapters.iter().map(|adapter| &adapter.info).collect();
     let (taken, reason) = select(choice, &infos)?;
-    let Some(adapter) = taken.and_then(|gpu_index| adapters.get(gpu_index)) else {
-        return Ok(ResolvedDevice { info: host::cpu(), reason, device: Device::flex() });
-    };
-    let device = adapters::start(adapter).await?;
-    Ok(ResolvedDevice { info: adapter.info.clone(), reason, device })
+    let adapter = taken.and_then(|gpu_index| adapters.get(gpu_index)).cloned();
+    let info = adapter.as_ref().map_or_else(host::cpu, |adapter| adapter.info.clone());
+    Ok(Chosen { info, reason, adapter })
+}
+
+/// Takes the GPU that `choice` asks for and makes it ready for our kernels alone.
+///
+/// # Errors
+/// Those of [`resolve_device`], and [`EngineError::NoKernels`] where the CPU is taken.
+pub async fn kernels_device(choice: &DeviceChoice) -> Result<sferic_lightning::Device, EngineError> {
+    match choose_device(choice).await?.start_kernels().await {
+        Some(device) => device,
+        None => {
+            Err(EngineError::NoKernels { why: "they need a gpu, and the cpu was taken; ask for one with `--device gpu`".into() })
+        }
+    }
 }
 
 /// The number of the GPU that `choice` means among `gpus`, `None` for the CPU, and why.

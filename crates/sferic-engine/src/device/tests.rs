@@ -101,7 +101,7 @@ fn the_device_that_is_started_is_the_one_that_is_named() {
         assert_eq!(resolved.info, DeviceInfo { memory_bytes: resolved.info.memory_bytes, ..info.clone() });
         let again = pollster::block_on(resolve_device(&choice)).unwrap();
         assert_eq!(resolved.burn_device(), again.burn_device());
-        let sum = Tensor::<1>::from_floats([1.0, 2.0], resolved.burn_device()).sum();
+        let sum = Tensor::<1>::from_floats([1.0, 2.0], &resolved.burn_device()).sum();
         assert_eq!(sum.try_into_vec_as::<f32>().unwrap(), [3.0]);
     }
     if listed.len() == 1 {
@@ -113,5 +113,5 @@ fn the_device_that_is_started_is_the_one_that_is_named() {
 fn the_cpu_can_always_be_taken() {
     let resolved = pollster::block_on(resolve_device(&DeviceChoice::Cpu)).unwrap();
     assert_eq!(resolved.info.class, DeviceClass::Cpu);
-    assert_eq!(resolved.burn_device(), &Device::flex());
+    assert_eq!(resolved.burn_device(), Device::flex());
 }

@@ -5,10 +5,8 @@ use super::output::Output;
 use crate::EngineError;
 use crate::clock::Clock;
 use crate::event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
-use crate::read_back::{read_f32, wait_for};
+use crate::runtime::{Attention, Feed, Wanted};
 use crate::sampler::{Sampled, Sampler, SamplingParams};
-use burn::tensor::Tensor;
-use sferic_model::NoProbe;
 use std::collections::VecDeque;
 
 /// A reply in the making: call [`next`](Self::next) until it returns `None`.
@@ -21,9 +19,9 @@ pub struct Generation<'s> {
     ignore_eos: bool,
     max_tokens: Option<usize>,
     cancel: CancelToken,
-    /// Logits of the last computed token, [1, 1, V], until a token has been drawn from them. Kept here and not on the stack of
+    /// Logits of the last computed token, `[V]`, until a token has been drawn from them. Kept here and not on the stack of
     /// `next`, so that a dropped future loses nothing.
-    pending: Option<Tensor<3>>,
+    pending: Option<Vec<f32>>,
     events: VecDeque<Event>,
     has_ended: bool,
     stats: Stats,
@@ -102,19 +100,15 @@ impl<'s> Generation<'s> {
 
     /// Computes the next chunk of the prompt; the last one leaves its logits in `pending`.
     async fn prefill_chunk(&mut self) -> Result<(), EngineError> {
-        let Session { engine, cache, tokens } = &mut *self.session;
-        let start = cache.len();
+        let Session { engine, cached, tokens } = &mut *self.session;
+        let start = cached.len();
         let end = tokens.len().min(start + engine.plan().prefill_chunk);
-        let hidden = engine.model().prefill(&tokens[start..end], cache, engine.model_options(), &mut NoProbe);
-        let n_new = end - start;
-        self.stats.prefilled_tokens += n_new;
+        let wanted = if end == tokens.len() { Wanted::Last } else { Wanted::Nothing };
+        let computed = engine.runtime().compute(cached, &tokens[start..end], Feed::Prefill, wanted, &Attention::Selected).await?;
+        self.stats.prefilled_tokens += end - start;
         let (done, total) = (self.stats.prefilled_tokens, self.stats.prompt_tokens - self.stats.reused_tokens);
-        let last = hidden.narrow(1, n_new - 1, 1);
         if end == tokens.len() {
-            self.pending = Some(engine.model().logits(last));
-        } else {
-            // A GPU queues work faster than it does it: without this wait, progress would be a promise and cancelling would come late.
-            wait_for(last, "computing the prompt").await?;
+            self.pending = Some(computed.logits);
         }
         self.events.push_back(Event::Prefill { done, total });
         Ok(())
@@ -122,23 +116,17 @@ impl<'s> Generation<'s> {
 
     /// Computes the last token, unless its logits are pending, and draws the next one.
     async fn draw(&mut self) -> Result<(), EngineError> {
-        let logits = match &self.pending {
-            Some(logits) => logits.clone(),
-            None => {
-                let Session { engine, cache, tokens } = &mut *self.session;
-                let last = &tokens[cache.len()..];
-                debug_assert_eq!(last.len(), 1, "one token is drawn at a time");
-                let hidden = match last {
-                    [token_id] => engine.model().decode(*token_id, cache, engine.model_options(), &mut NoProbe),
-                    _ => engine.model().prefill(last, cache, engine.model_options(), &mut NoProbe),
-                };
-                let logits = engine.model().logits(hidden);
-                self.pending = Some(logits.clone());
-                logits
-            }
-        };
-        let logits = read_f32(logits, "computing a token").await?;
-        let sampled = self.sampler.sample(&logits)?;
+        if self.pending.is_none() {
+            let Session { engine, cached, tokens } = &mut *self.session;
+            // One token, unless a dropped future has left the last one drawn and not computed.
+            let computed = engine
+                .runtime()
+                .compute(cached, &tokens[cached.len()..], Feed::Decode, Wanted::Last, &Attention::Selected)
+                .await?;
+            self.pending = Some(computed.logits);
+        }
+        let Some(logits) = &self.pending else { return Ok(()) };
+        let sampled = self.sampler.sample(logits)?;
         self.pending = None;
         self.accept(sampled)
     }

@@ -8,9 +8,9 @@ mod output;
 
 pub use generation::Generation;
 
+use crate::runtime::Cached;
 use crate::sampler::{Sampler, SamplingParams};
 use crate::{Engine, EngineError};
-use sferic_model::Cache;
 
 /// One conversation: a list of tokens and the cache of its prefix.
 ///
@@ -36,15 +36,15 @@ use sferic_model::Cache;
 /// ```
 pub struct Session {
     engine: Engine,
-    /// Rows of `tokens[..cache.len()]`.
-    cache: Cache,
+    /// What is computed of `tokens[..cached.len()]`.
+    cached: Cached,
     tokens: Vec<u32>,
 }
 
 impl Session {
     pub(crate) fn new(engine: Engine) -> Self {
-        let cache = engine.model().new_cache(engine.plan().context);
-        Self { engine, cache, tokens: Vec::new() }
+        let cached = engine.runtime().start(engine.plan().context);
+        Self { engine, cached, tokens: Vec::new() }
     }
 
     /// Returns the engine that the session runs on.
@@ -59,13 +59,13 @@ impl Session {
 
     /// Returns how many tokens, from the first one, are in the cache.
     pub fn n_cached(&self) -> usize {
-        self.cache.len()
+        self.cached.len()
     }
 
     /// Forgets the conversation.
     pub fn clear(&mut self) {
         self.tokens.clear();
-        self.cache.truncate(0);
+        self.cached.truncate(0);
     }
 
     /// Starts a reply to `prompt_ids`, which is the whole conversation so far. Nothing is computed before the first
@@ -87,9 +87,7 @@ impl Session {
         let seed = params.seed.unwrap_or_else(crate::clock::seed);
         let sampler = Sampler::new(params.clone(), config.vocab_size, prompt_ids, seed)?.without(self.engine.unused_tokens());
         let output = output::Output::new(&self.engine, &params)?;
-        let n_shared = self.tokens[..self.cache.len()].iter().zip(prompt_ids).take_while(|(cached, new)| cached == new).count();
-        let n_reused = n_shared.min(prompt_ids.len() - 1);
-        self.cache.truncate(n_reused);
+        let n_reused = self.cached.resume(prompt_ids);
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt_ids);
         Ok(Generation::new(self, sampler, output, params, n_reused))
@@ -107,7 +105,7 @@ impl Session {
 
     /// Drops the cache after a failure of the device: its rows may be lost or half written. The tokens stay.
     fn forget_cache(&mut self) {
-        self.cache = self.engine.model().new_cache(self.engine.plan().context);
+        self.cached = self.engine.runtime().start(self.engine.plan().context);
     }
 }
 

@@ -10,7 +10,10 @@ fn golden() -> (Engine, Golden) {
     let input_ids = prompt(20);
     let trace = block_on(engine.trace(&TraceRequest { ids: input_ids.clone(), generate: 4, ..TraceRequest::default() })).unwrap();
     let hidden = trace.hidden.into_iter().enumerate().collect();
-    (engine, Golden { input_ids, logits: trace.logits, next_ids: trace.next_ids, hidden, topk: trace.topk })
+    (
+        engine,
+        Golden { input_ids, logits: trace.logits, next_ids: trace.next_ids, min_top2_margin: None, hidden, topk: trace.topk },
+    )
 }
 
 fn failed(engine: &Engine, golden: &Golden) -> Vec<String> {

@@ -21,7 +21,13 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let spec = TopK::best(device);
     let mut found = Vec::new();
     for rows in all_rows() {
-        found.push(case(spec, rows, device)?);
+        let params = rows.params();
+        let one = vec![Step { launch: spec.launch(params, device)?, buffers: vec![0, 1, 2] }];
+        let best = spec.launches(params, device)?;
+        if best.len() > 1 {
+            found.push(case(&rows, best, spec.scratch_words(params, device)));
+        }
+        found.push(case(&rows, one, 0));
     }
     Ok(found)
 }
@@ -61,6 +67,14 @@ fn all_rows() -> Vec<Rows> {
         rows("ragged", 100, 2052, &[101, 257, 1023, 1025, 2047, 2050, 333], |_, _, random| normal(random)),
         rows("all equal", 2048, 9000, &[9000, 2049, 8999], |_, _, _| 0.25),
         rows("all NaN", 300, 1000, &[1000, 301], |_, _, _| f32::NAN),
+        rows("NaN and −inf", 300, 9000, &[9000, 8999, 301], |_, i, _| if i % 64 == 7 { f32::NEG_INFINITY } else { f32::NAN }),
+        rows(
+            "NaN but one number too few",
+            300,
+            9000,
+            &[9000],
+            |_, i, _| if i % 31 == 30 && i < 31 * 299 { -1.0 } else { f32::NAN },
+        ),
         rows("all −inf but few", 300, 6000, &[6000, 5999], |_, i, _| if i % 777 == 5 { 1.0 } else { f32::NEG_INFINITY }),
         rows("zeros of both signs", 1000, 5004, &[5001, 1001], |_, i, _| if i % 3 == 0 { -0.0 } else { 0.0 }),
         rows("plateau of zeros", 2048, 20_000, &[20_000, 19_997], |_, _, random| normal(random).max(1.0) - 1.0),
@@ -95,7 +109,7 @@ fn all_rows() -> Vec<Rows> {
 }
 
 /// The selection of one row, by sorting: what the oracle says, in time for long rows.
-fn expected(scores: &[f32], k: usize) -> Vec<i32> {
+pub(super) fn expected(scores: &[f32], k: usize) -> Vec<i32> {
     let mut order: Vec<i32> = (0..scores.len() as i32).collect();
     order.sort_by_key(|&i| (!key(scores[i as usize]), i));
     order.truncate(k);
@@ -109,24 +123,29 @@ fn expected_rows(rows: &Rows) -> Vec<i32> {
     each.flat_map(|(scores, &position)| expected(&scores[..=position as usize], rows.k as usize)).collect()
 }
 
-fn case(spec: TopK, rows: Rows, device: &Capabilities) -> Result<Case, KernelError> {
+impl Rows {
+    fn params(&self) -> Params {
+        Params { rows: self.positions.len() as u32, k: self.k, stride: self.stride }
+    }
+}
+
+fn case(rows: &Rows, steps: Vec<Step>, scratch_words: u64) -> Case {
     let t = rows.positions.len() as u32;
-    let params = Params { rows: t, k: rows.k, stride: rows.stride };
-    let launch = spec.launch(params, device)?;
-    let expected = expected_rows(&rows);
+    let expected = expected_rows(rows);
     let seen: u32 = rows.positions.iter().map(|position| position + 1).sum();
-    Ok(Case {
-        name: format!("{} {} T={t} S={} K={}", launch.program.name, rows.name, rows.stride, rows.k),
+    Case {
+        name: format!("{} {} T={t} S={} K={}", steps[0].launch.program.name, rows.name, rows.stride, rows.k),
         buffers: vec![
             Init::f32s(&rows.scores),
             Init::u32s(&rows.positions),
             Init::RandomWords { n: (t * rows.k) as usize, seed: 1 },
+            Init::RandomWords { n: scratch_words as usize, seed: 2 },
         ],
         work: Work { bytes: 4.0 * f64::from(seen + t * rows.k), flops: 0.0 },
-        steps: vec![Step { launch, buffers: vec![0, 1, 2] }],
+        steps,
         reads: vec![2],
         check: Box::new(move |out| same(out, 2, &expected)),
-    })
+    }
 }
 
 fn same(out: &Outputs, buffer: usize, expected: &[i32]) -> Result<Worst, String> {
@@ -142,22 +161,22 @@ fn same(out: &Outputs, buffer: usize, expected: &[i32]) -> Result<Worst, String>
 /// # Errors
 /// A launch that a case asks for is refused.
 pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
-    let best = TopK::best(device);
+    let spec = TopK::best(device);
     let mut found = Vec::new();
-    for spec in [best, TopK { wg_size: best.wg_size / 2, ..best }, TopK { map_words: best.map_words / 2, ..best }] {
-        for len in [16_384, 65_536, 131_072] {
-            for t in [1, 16] {
-                found.push(bench(spec, Fill::Normal, t, len, device)?);
-            }
+    for len in [16_384, 65_536, 131_072] {
+        for t in [1, 16] {
+            found.push(bench(spec, Fill::Normal, t, len, false, device)?);
+            found.push(bench(spec, Fill::Normal, t, len, true, device)?);
         }
-        found.push(bench(spec, Fill::Equal, 1, 131_072, device)?);
-        // A binding of the base tier holds no more than 512 such rows.
-        let t = (device.limits.max_binding_bytes / (4 * 65_536)).min(2048) as u32;
-        found.push(bench(spec, Fill::Normal, t, 65_536, device)?);
-        if spec == best {
-            found.push(bench(spec, Fill::Equal, t, 65_536, device)?);
-            found.push(bench(spec, Fill::Plateau, t, 65_536, device)?);
-        }
+    }
+    for fill in [Fill::Equal, Fill::Plateau, Fill::Narrow] {
+        found.push(bench(spec, fill, 1, 131_072, false, device)?);
+        found.push(bench(spec, fill, 1, 131_072, true, device)?);
+    }
+    // A binding of the base tier holds no more than 512 such rows.
+    let t = (device.limits.max_binding_bytes / (4 * 65_536)).min(2048) as u32;
+    for fill in [Fill::Normal, Fill::Equal, Fill::Plateau, Fill::Narrow] {
+        found.push(bench(spec, fill, t, 65_536, false, device)?);
     }
     Ok(found)
 }
@@ -166,13 +185,22 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
     Normal,
+    /// One value.
     Equal,
+    /// Most scores are one value, fewer than `K` are above it.
     Plateau,
+    /// All in a ten-thousandth of their size.
+    Narrow,
 }
 
-fn bench(spec: TopK, fill: Fill, t: u32, len: u32, device: &Capabilities) -> Result<Case, KernelError> {
+/// Rows of `len` scores, each in one workgroup or, where `split`, the way that is taken to be the best.
+fn bench(spec: TopK, fill: Fill, t: u32, len: u32, split: bool, device: &Capabilities) -> Result<Case, KernelError> {
     let k = 2048;
-    let launch = spec.launch(Params { rows: t, k, stride: len }, device)?;
+    let params = Params { rows: t, k, stride: len };
+    let (steps, scratch_words) = match split {
+        true => (spec.launches(params, device)?, spec.scratch_words(params, device)),
+        false => (vec![Step { launch: spec.launch(params, device)?, buffers: vec![0, 1, 2] }], 0),
+    };
     // Few different rows, repeated: every row is its own memory, and the expected rows stay cheap.
     let different = t.min(8);
     let mut random = Random::new(u64::from(len));
@@ -180,16 +208,22 @@ fn bench(spec: TopK, fill: Fill, t: u32, len: u32, device: &Capabilities) -> Res
         Fill::Normal => normal(&mut random),
         Fill::Equal => 0.0,
         Fill::Plateau => normal(&mut random).max(2.2) - 2.2,
+        Fill::Narrow => 1.0 + normal(&mut random) * 1e-4,
     };
     let scores: Vec<f32> = (0..different * len).map(|_| value()).collect();
     let expected: Vec<i32> = scores.chunks(len as usize).flat_map(|row| expected(row, k as usize)).collect();
     let repeated: Vec<u8> = bytemuck::cast_slice(&scores).repeat((t / different) as usize);
-    let name = format!("{} {fill:?} T={t} S={len} K={k}", launch.program.name);
+    let name = format!("{} {fill:?} T={t} S={len} K={k}", steps[0].launch.program.name);
     Ok(Case {
         name,
-        buffers: vec![Init::Bytes(repeated), Init::u32s(&vec![len - 1; t as usize]), Init::Zeros((4 * t * k) as usize)],
+        buffers: vec![
+            Init::Bytes(repeated),
+            Init::u32s(&vec![len - 1; t as usize]),
+            Init::Zeros((4 * t * k) as usize),
+            Init::Zeros(4 * scratch_words as usize),
+        ],
         work: Work { bytes: 4.0 * f64::from(t) * f64::from(len + k), flops: 0.0 },
-        steps: vec![Step { launch, buffers: vec![0, 1, 2] }],
+        steps,
         reads: vec![2],
         check: Box::new(move |out| same(out, 2, &expected.repeat((t / different) as usize))),
     })

@@ -4,7 +4,7 @@
 fn key_of(bits: u32) -> u32 {
     // −0.0 is 0x80000000 and takes the first branch, where it becomes the key of +0.0.
     let key = select(bits | 0x80000000u, ~bits, bits > 0x80000000u);
-    return select(key, NAN_KEY, (bits & 0x7FFFFFFFu) > 0x7F800000u);
+    return select(key, 0u, (bits & 0x7FFFFFFFu) > 0x7F800000u);
 }
 
 fn keys_of(bits: vec4<u32>) -> vec4<u32> {

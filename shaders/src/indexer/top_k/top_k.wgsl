@@ -4,12 +4,13 @@
 // Requires: nothing beyond the base tier; S a multiple of 4; K up to 4096.
 // Numerics: scores are compared as integers (`key_of`), so that the result is exact and the same everywhere.
 //
-// 1. A histogram of the leading bits of all keys tells the bin of the K-th largest. While that bin holds more than CANDIDATES scores, a
-//    histogram of the next bits narrows it.
+// 1. A histogram of the leading bits of all keys tells the bin of the K-th largest. While that bin holds more than CANDIDATES scores, another
+//    reading selects what is above it and counts its next bits.
 // 2. The scores of the bin become a list in workgroup memory, where histograms find the exact threshold: scores above it are selected, and
-//    of those equal to it the ones whose index is not above a limit.
+//    of those equal to it the ones whose index is not above a limit. A bin of one value too large for the list needs no more than the places of
+//    the first scores of that value.
 // 3. Selected scores are bits of a map in workgroup memory; a prefix sum over it gives the places of their indices. A row that fits one map
-//    is read twice in all.
+//    is read twice in all, also where most of its scores are equal.
 
 struct Params {
     rows: u32,
@@ -23,34 +24,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read> params: Params;
 
 const BINS: u32 = 1u << BITS;
-const FINE_BINS: u32 = 1u << FINE_BITS;
-const MAP_BITS: u32 = 32u * MAP_WORDS;
-// No index is above it.
-const NO_LIMIT: u32 = 0xFFFFFFFFu;
-
-// The bin that holds the last selected score: its digit, how many of its scores are selected, and how many there are.
-struct Bin {
-    digit: u32,
-    wanted: u32,
-    count: u32,
-}
-
-// Selected are keys above `key`, and those equal to it with an index up to `limit`.
-struct Threshold {
-    key: u32,
-    limit: u32,
-}
 
 // The histogram of whole rows; after that the indices of the candidates.
 var<workgroup> sh_bins: array<atomic<u32>, BINS>;
-var<workgroup> sh_fine: array<atomic<u32>, FINE_BINS>;
-var<workgroup> sh_map: array<atomic<u32>, MAP_WORDS>;
-var<workgroup> sh_bin: Bin;
 var<workgroup> sh_candidates: atomic<u32>;
 var<workgroup> sh_least: atomic<u32>;
 var<workgroup> sh_most: atomic<u32>;
+var<workgroup> sh_range: vec2<u32>;
 var<workgroup> sh_index: u32;
-var<workgroup> sh_len: u32;
 
 fn load(row: u32, vector: u32) -> vec4<u32> {
     return scores[row * (params.stride / 4u) + vector];
@@ -58,28 +39,6 @@ fn load(row: u32, vector: u32) -> vec4<u32> {
 
 fn load_key(row: u32, index: u32) -> u32 {
     return key_of(load(row, index / 4u)[index % 4u]);
-}
-
-// Finds the bin of the `wanted`-th largest in a histogram of which this invocation holds `each` neighbouring bins.
-fn find_bin(fine: bool, at_lid: u32, lane: u32, lanes: u32, bins: u32, wanted: u32) -> Bin {
-    let each = (bins + WG_SIZE - 1u) / WG_SIZE;
-    let end = bins - min(bins, at_lid * each);
-    let start = bins - min(bins, (at_lid + 1u) * each);
-    var sum = 0u;
-    for (var i = start; i < end; i += 1u) {
-        sum += bin_count(fine, i);
-    }
-    var before = workgroup_scan(sum, at_lid, lane, lanes);
-    if before < wanted && wanted <= before + sum {
-        for (var i = end; i > start; i -= 1u) {
-            let count = bin_count(fine, i - 1u);
-            if before < wanted && wanted <= before + count {
-                sh_bin = Bin(i - 1u, wanted - before, count);
-            }
-            before += count;
-        }
-    }
-    return workgroupUniformLoad(&sh_bin);
 }
 
 fn bin_count(fine: bool, i: u32) -> u32 {
@@ -102,79 +61,116 @@ fn clear_bins(lid: u32) {
     workgroupBarrier();
 }
 
-fn clear_fine(lid: u32) {
-    workgroupBarrier();
-    for (var i = lid; i < FINE_BINS; i += WG_SIZE) {
-        atomicStore(&sh_fine[i], 0u);
-    }
-    workgroupBarrier();
-}
-
-fn clear_map(lid: u32) {
-    workgroupBarrier();
-    for (var i = lid; i < MAP_WORDS; i += WG_SIZE) {
-        atomicStore(&sh_map[i], 0u);
-    }
-    workgroupBarrier();
-}
-
 // How many scores of a vector are below `len`.
 fn left(vector: u32, len: u32) -> u32 {
     return len - min(len, 4u * vector);
 }
 
+fn add_bin(run: Run, digit: u32) -> Run {
+    var next = run;
+    if digit != run.digit {
+        atomicAdd(&sh_bins[run.digit], run.n);
+        next = Run(digit, 0u);
+    }
+    next.n += 1u;
+    return next;
+}
+
 // Counts the leading bits of the scores of one vector.
-fn tally(bits: vec4<u32>, n: u32) {
+fn tally(run: Run, bits: vec4<u32>) -> Run {
     let digits = keys_of(bits) >> vec4(32u - BITS);
-    if n > 0u {
-        atomicAdd(&sh_bins[digits.x], 1u);
-    }
-    if n > 1u {
-        atomicAdd(&sh_bins[digits.y], 1u);
-    }
-    if n > 2u {
-        atomicAdd(&sh_bins[digits.z], 1u);
-    }
-    if n > 3u {
-        atomicAdd(&sh_bins[digits.w], 1u);
-    }
+    return add_bin(add_bin(add_bin(add_bin(run, digits.x), digits.y), digits.z), digits.w);
 }
 
 fn tally_row(row: u32, len: u32, lid: u32) {
-    let vectors = (len + 3u) / 4u;
-    for (var i = lid; i < vectors; i += 4u * WG_SIZE) {
-        // Four loads at once, to have them in flight together; those past the end repeat the last vector and count nothing.
-        let j = vec4(i, i + WG_SIZE, i + 2u * WG_SIZE, i + 3u * WG_SIZE);
-        let k = min(j, vec4(vectors - 1u));
-        let a = load(row, k.x);
-        let b = load(row, k.y);
-        let c = load(row, k.z);
-        let d = load(row, k.w);
-        tally(a, left(j.x, len));
-        tally(b, left(j.y, len));
-        tally(c, left(j.z, len));
-        tally(d, left(j.w, len));
+    let vectors = len / 4u;
+    var run = Run(0u, 0u);
+    var i = lid;
+    // Four loads at once, to have them in flight together.
+    for (; i + 3u * WG_SIZE < vectors; i += 4u * WG_SIZE) {
+        let a = load(row, i);
+        let b = load(row, i + WG_SIZE);
+        let c = load(row, i + 2u * WG_SIZE);
+        let d = load(row, i + 3u * WG_SIZE);
+        run = tally(tally(tally(tally(run, a), b), c), d);
+    }
+    for (; i < vectors; i += WG_SIZE) {
+        run = tally(run, load(row, i));
+    }
+    if lid < len % 4u {
+        run = add_bin(run, load_key(row, 4u * vectors + lid) >> (32u - BITS));
+    }
+    atomicAdd(&sh_bins[run.digit], run.n);
+}
+
+// What one invocation knows of the bin that is narrowed.
+struct Inside {
+    run: Run,
+    least: u32,
+    most: u32,
+}
+
+// Which bits of a key are counted next.
+struct Digit {
+    shift: u32,
+    mask: u32,
+}
+
+fn narrow_one(known: Inside, key: u32, inside: bool, digit: Digit) -> Inside {
+    var next = known;
+    if inside {
+        next.least = min(next.least, key);
+        next.most = max(next.most, key);
+        next.run = add_bin(next.run, (key >> digit.shift) & digit.mask);
+    }
+    return next;
+}
+
+fn mark_vector(vector: u32, chosen: vec4<bool>) {
+    let bit = select(vec4(0u), vec4(1u, 2u, 4u, 8u), chosen);
+    let nibble = bit.x | bit.y | bit.z | bit.w;
+    if nibble != 0u {
+        atomicOr(&sh_map[vector / 8u], nibble << (4u * (vector % 8u)));
     }
 }
 
-// Counts the digit `(key >> next) & mask` of the keys whose bits from `shift` on are those of `prefix`, and finds the least and the largest.
-fn tally_digit(row: u32, len: u32, lid: u32, prefix: u32, shift: u32, next: u32, mask: u32) {
-    var least = 0xFFFFFFFFu;
-    var most = 0u;
+// Another reading of a row: counts a digit of the keys from `floor` to `floor + span`, finds the least and the largest of them, and selects the
+// keys above.
+fn narrow(row: u32, len: u32, lid: u32, floor: u32, span: u32, digit: Digit, mapped: bool) {
+    var known = Inside(Run(0u, 0u), 0xFFFFFFFFu, 0u);
     for (var i = lid; i < (len + 3u) / 4u; i += WG_SIZE) {
         let keys = keys_of(load(row, i));
         let n = left(i, len);
-        for (var c = 0u; c < 4u; c += 1u) {
-            if c < n && (keys[c] >> shift) == prefix {
-                least = min(least, keys[c]);
-                most = max(most, keys[c]);
-                atomicAdd(&sh_bins[(keys[c] >> next) & mask], 1u);
-            }
+        let above = keys - vec4(floor);
+        // A key below the bin wraps to more than any key above it.
+        let reached = (above <= vec4(0xFFFFFFFFu - floor)) & vec4(n > 0u, n > 1u, n > 2u, n > 3u);
+        let inside = reached & (above <= vec4(span));
+        known = narrow_one(known, keys.x, inside.x, digit);
+        known = narrow_one(known, keys.y, inside.y, digit);
+        known = narrow_one(known, keys.z, inside.z, digit);
+        known = narrow_one(known, keys.w, inside.w, digit);
+        if mapped {
+            mark_vector(i, reached & !inside);
         }
     }
-    if least <= most {
-        atomicMin(&sh_least, least);
-        atomicMax(&sh_most, most);
+    atomicAdd(&sh_bins[known.run.digit], known.run.n);
+    if known.least <= known.most {
+        atomicMin(&sh_least, known.least);
+        atomicMax(&sh_most, known.most);
+    }
+}
+
+// The least and the largest key that `narrow` found.
+fn range_inside(lid: u32) -> vec2<u32> {
+    if lid == 0u {
+        sh_range = vec2(atomicLoad(&sh_least), atomicLoad(&sh_most));
+    }
+    return workgroupUniformLoad(&sh_range);
+}
+
+fn add_candidate(inside: bool, index: u32) {
+    if inside {
+        atomicStore(&sh_bins[atomicAdd(&sh_candidates, 1u)], index);
     }
 }
 
@@ -187,18 +183,13 @@ fn collect(bits: vec4<u32>, vector: u32, n: u32, floor: u32, span: u32, mapped: 
     if any(reached) {
         let inside = reached & (above <= vec4(span));
         if any(inside) {
-            for (var c = 0u; c < 4u; c += 1u) {
-                if inside[c] {
-                    atomicStore(&sh_bins[atomicAdd(&sh_candidates, 1u)], 4u * vector + c);
-                }
-            }
+            add_candidate(inside.x, 4u * vector);
+            add_candidate(inside.y, 4u * vector + 1u);
+            add_candidate(inside.z, 4u * vector + 2u);
+            add_candidate(inside.w, 4u * vector + 3u);
         }
         if mapped {
-            let bit = select(vec4(0u), vec4(1u, 2u, 4u, 8u), reached & !inside);
-            let nibble = bit.x | bit.y | bit.z | bit.w;
-            if nibble != 0u {
-                atomicOr(&sh_map[vector / 8u], nibble << (4u * (vector % 8u)));
-            }
+            mark_vector(vector, reached & !inside);
         }
     }
 }
@@ -229,12 +220,14 @@ fn refine(row: u32, len: u32, at: Lane, floor: u32, bin_shift: u32, found: Bin) 
         let next = shift - min(shift, FINE_BITS);
         let mask = (1u << (shift - next)) - 1u;
         clear_fine(at.lid);
+        var run = Run(0u, 0u);
         for (var i = at.lid; i < n; i += WG_SIZE) {
             let key = load_key(row, atomicLoad(&sh_bins[i]));
             if (key >> shift) == prefix {
-                atomicAdd(&sh_fine[(key >> next) & mask], 1u);
+                run = add_fine(run, (key >> next) & mask);
             }
         }
+        atomicAdd(&sh_fine[run.digit], run.n);
         workgroupBarrier();
         bin = find_bin(true, at.lid, lane_of(at), lanes_of(at), FINE_BINS, bin.wanted);
         prefix = (prefix << (shift - next)) | bin.digit;
@@ -265,27 +258,29 @@ fn refine(row: u32, len: u32, at: Lane, floor: u32, bin_shift: u32, found: Bin) 
     return Threshold(key, len - (prefix << shift));
 }
 
-// The index of the `wanted`-th score whose key is `key`.
-fn tie_limit(row: u32, len: u32, at: Lane, key: u32, wanted: u32) -> u32 {
+// Selects the first `wanted` scores whose key is `key` in the map, where it fits, and returns the index of the last of them.
+fn select_equal(row: u32, len: u32, at: Lane, key: u32, wanted: u32, mapped: bool) -> u32 {
     var seen = 0u;
     for (var base = 0u; seen < wanted; base += WG_SIZE) {
         let i = base + at.lid;
-        var n = 0u;
         var equal = vec4(false);
         if 4u * i < len {
             let m = left(i, len);
             equal = (keys_of(load(row, i)) == vec4(key)) & vec4(m > 0u, m > 1u, m > 2u, m > 3u);
-            let ones = select(vec4(0u), vec4(1u), equal);
-            n = ones.x + ones.y + ones.z + ones.w;
         }
-        var before = seen + workgroup_scan(n, at.lid, lane_of(at), lanes_of(at));
-        for (var c = 0u; c < 4u; c += 1u) {
-            if equal[c] {
-                before += 1u;
-                if before == wanted {
-                    sh_index = 4u * i + c;
-                }
-            }
+        let ones = select(vec4(0u), vec4(1u), equal);
+        let n = ones.x + ones.y + ones.z + ones.w;
+        let before = seen + workgroup_scan(n, at.lid, lane_of(at), lanes_of(at));
+        // How many come before each of the four.
+        let earlier = vec4(before) + vec4(0u, ones.x, ones.x + ones.y, n - ones.w);
+        let chosen = equal & (earlier < vec4(wanted));
+        if mapped {
+            mark_vector(i, chosen);
+        }
+        let last = equal & (earlier == vec4(wanted - 1u));
+        if any(last) {
+            let offset = select(vec4(0u), vec4(0u, 1u, 2u, 3u), last);
+            sh_index = 4u * i + (offset.x | offset.y | offset.z | offset.w);
         }
         seen += workgroupUniformLoad(&sh_total);
     }
@@ -298,95 +293,10 @@ fn mark(row: u32, len: u32, lid: u32, base: u32, threshold: Threshold) {
     for (var i = base / 4u + lid; i < end; i += WG_SIZE) {
         let keys = keys_of(load(row, i));
         let n = left(i, len);
-        var nibble = 0u;
-        for (var c = 0u; c < 4u; c += 1u) {
-            if c < n && (keys[c] > threshold.key || (keys[c] == threshold.key && 4u * i + c <= threshold.limit)) {
-                nibble |= 1u << c;
-            }
-        }
-        if nibble != 0u {
-            let vector = i - base / 4u;
-            atomicOr(&sh_map[vector / 8u], nibble << (4u * (vector % 8u)));
-        }
+        let early = (vec4(4u * i) + vec4(0u, 1u, 2u, 3u)) <= vec4(threshold.limit);
+        let chosen = (keys > vec4(threshold.key)) | ((keys == vec4(threshold.key)) & early);
+        mark_vector(i - base / 4u, chosen & vec4(n > 0u, n > 1u, n > 2u, n > 3u));
     }
-}
-
-// Writes the indices of the map from place `place` on, and returns the place after the last.
-fn emit(row: u32, at: Lane, base: u32, end: u32, place: u32) -> u32 {
-    let words = (min(end - base, MAP_BITS) + 31u) / 32u;
-    let each = (words + WG_SIZE - 1u) / WG_SIZE;
-    let first = min(words, at.lid * each);
-    let last = min(words, first + each);
-    var n = 0u;
-    for (var i = first; i < last; i += 1u) {
-        n += countOneBits(atomicLoad(&sh_map[i]));
-    }
-    var to = row * params.k + place + workgroup_scan(n, at.lid, lane_of(at), lanes_of(at));
-    for (var i = first; i < last; i += 1u) {
-        var word = atomicLoad(&sh_map[i]);
-        while word != 0u {
-            selected[to] = i32(base + 32u * i + countTrailingZeros(word));
-            to += 1u;
-            word &= word - 1u;
-        }
-    }
-    return place + workgroupUniformLoad(&sh_total);
-}
-
-// Selects `params.k` of `len` scores; `len` is larger.
-fn select_row(row: u32, len: u32, at: Lane) {
-    clear_bins(at.lid);
-    tally_row(row, len, at.lid);
-    workgroupBarrier();
-    var bin = find_bin(false, at.lid, lane_of(at), lanes_of(at), BINS, params.k);
-    var prefix = bin.digit;
-    var shift = 32u - BITS;
-    while bin.count > CANDIDATES && bin.count != bin.wanted && shift > 0u {
-        let next = shift - min(shift, BITS);
-        let width = shift - next;
-        clear_bins(at.lid);
-        tally_digit(row, len, at.lid, prefix, shift, next, (1u << width) - 1u);
-        workgroupBarrier();
-        bin = find_bin(false, at.lid, lane_of(at), lanes_of(at), BINS, bin.wanted);
-        prefix = (prefix << width) | bin.digit;
-        shift = next;
-        let least = atomicLoad(&sh_least);
-        if least == atomicLoad(&sh_most) {
-            prefix = least;
-            shift = 0u;
-        }
-    }
-    let key = prefix << shift;
-    if at.lid == 0u {
-        sh_bin = bin;
-    }
-    clear_map(at.lid);
-    let found = workgroupUniformLoad(&sh_bin);
-    if found.count == found.wanted || found.count > CANDIDATES {
-        var threshold = Threshold(key, NO_LIMIT);
-        if found.count != found.wanted {
-            threshold.limit = tie_limit(row, len, at, key, found.wanted);
-        }
-        emit_row(row, len, at, threshold);
-        return;
-    }
-    let mapped = len <= MAP_BITS;
-    collect_row(row, len, at.lid, key, (1u << shift) - 1u, mapped);
-    workgroupBarrier();
-    let threshold = refine(row, len, at, key, shift, found);
-    if !mapped {
-        emit_row(row, len, at, threshold);
-        return;
-    }
-    for (var i = at.lid; i < found.count; i += WG_SIZE) {
-        let index = atomicLoad(&sh_bins[i]);
-        let candidate = load_key(row, index);
-        if candidate > threshold.key || (candidate == threshold.key && index <= threshold.limit) {
-            atomicOr(&sh_map[index / 32u], 1u << (index % 32u));
-        }
-    }
-    workgroupBarrier();
-    emit(row, at, 0u, len, 0u);
 }
 
 // Writes the selection of a row by its threshold, one map after the other.
@@ -395,8 +305,68 @@ fn emit_row(row: u32, len: u32, at: Lane, threshold: Threshold) {
     for (var base = 0u; base < len; base += MAP_BITS) {
         clear_map(at.lid);
         mark(row, len, at.lid, base, threshold);
-        workgroupBarrier();
         place = emit(row, at, base, len, place);
+    }
+}
+
+// Selects `params.k` of `len` scores; `len` is larger.
+fn select_row(row: u32, len: u32, at: Lane) {
+    let mapped = len <= MAP_BITS;
+    clear_bins(at.lid);
+    clear_map(at.lid);
+    tally_row(row, len, at.lid);
+    workgroupBarrier();
+    var bin = find_bin(false, at.lid, lane_of(at), lanes_of(at), BINS, params.k);
+    var floor = bin.digit << (32u - BITS);
+    var shift = 32u - BITS;
+    // Whether the map holds all keys above `floor`.
+    var marked = false;
+    while bin.count > CANDIDATES && bin.count != bin.wanted && shift > 0u {
+        let next = shift - min(shift, BITS);
+        clear_bins(at.lid);
+        narrow(row, len, at.lid, floor, (1u << shift) - 1u, Digit(next, (1u << (shift - next)) - 1u), mapped);
+        workgroupBarrier();
+        let range = range_inside(at.lid);
+        if range.x == range.y {
+            floor = range.x;
+            shift = 0u;
+            marked = mapped;
+        } else {
+            bin = find_bin(false, at.lid, lane_of(at), lanes_of(at), BINS, bin.wanted);
+            floor |= bin.digit << next;
+            shift = next;
+        }
+    }
+    if bin.count == bin.wanted {
+        emit_row(row, len, at, Threshold(floor, NO_LIMIT));
+    } else if bin.count > CANDIDATES {
+        let limit = select_equal(row, len, at, floor, bin.wanted, marked);
+        if marked {
+            emit(row, at, 0u, len, 0u);
+        } else {
+            emit_row(row, len, at, Threshold(floor, limit));
+        }
+    } else {
+        clear_bins(at.lid);
+        collect_row(row, len, at.lid, floor, (1u << shift) - 1u, mapped);
+        workgroupBarrier();
+        let threshold = refine(row, len, at, floor, shift, bin);
+        if mapped {
+            mark_candidates(row, at.lid, bin.count, threshold);
+            emit(row, at, 0u, len, 0u);
+        } else {
+            emit_row(row, len, at, threshold);
+        }
+    }
+}
+
+fn mark_candidates(row: u32, lid: u32, count: u32, threshold: Threshold) {
+    for (var i = lid; i < count; i += WG_SIZE) {
+        let index = atomicLoad(&sh_bins[i]);
+        let candidate = load_key(row, index);
+        if candidate > threshold.key || (candidate == threshold.key && index <= threshold.limit) {
+            atomicOr(&sh_map[index / 32u], 1u << (index % 32u));
+        }
     }
 }
 
@@ -406,10 +376,7 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups
     if row >= params.rows {
         return;
     }
-    if at.lid == 0u {
-        sh_len = min(positions[row], params.stride - 1u) + 1u;
-    }
-    let len = workgroupUniformLoad(&sh_len);
+    let len = min(positions[row], params.stride - 1u) + 1u;
     if len > params.k {
         select_row(row, len, at);
     } else {

@@ -1,6 +1,6 @@
 //! The suite and the benchmarks of the kernel, as data.
 
-use super::{Arithmetic, Gemv, Params, gemv};
+use super::{Arithmetic, Form, Gemv, Params, gemv};
 use crate::kernel::random::Random;
 use crate::kernel::{Capabilities, Case, Init, KernelError, RandomWeights, Step, WeightFormat, Work, Worst, compare};
 use crate::norm::rms_norm::rms_norm;
@@ -65,13 +65,18 @@ fn shapes(format: WeightFormat) -> Vec<Params> {
 fn forms(format: WeightFormat, arithmetic: Arithmetic, device: &Capabilities) -> Vec<Setup> {
     let params = Params::dense(2, 45, 1312);
     let best = Gemv::fitted(format, arithmetic, &params, device);
-    let vectors = params.i / format.values_per_vector();
-    let forms = [
+    let mut forms = vec![
         Gemv { rows: 4, split: best.split.max(2), ..best },
         Gemv { rows: 2, split: if best.lanes > 1 { 1 } else { 4 }, ..best },
         Gemv { rows: 1, wg_size: best.slices().max(64), ..best },
     ];
-    forms.into_iter().map(|spec| Setup { spec: spec.with_steps(vectors, &device.limits), params }).collect()
+    if best.form == Form::Direct {
+        // What large matrices take, and what more than two rows take without packed products.
+        let words = if best.words == 4 { 4.min(32 / format.values_per_vector()) } else { 4 };
+        forms.push(Gemv { words: words.max(1), rows: 8, split: 1, ..best });
+        forms.push(Gemv { form: Form::Staged, words: 4, rows: 4, split: 1, wg_size: 256, ..best });
+    }
+    forms.into_iter().map(|spec| Setup { spec: spec.with_steps(params.i, &device.limits), params }).collect()
 }
 
 /// The benchmark cases that `device` offers.
@@ -82,41 +87,29 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let large = Params::dense(1, 18_432, 7168);
     let heads = |o, i| Params { z: 16, x_batch: i, y_batch: o, ..Params::dense(1, o, i) };
     let mut setups = Vec::new();
-    let mut add = |format, arithmetic, params, change: &dyn Fn(Gemv) -> Gemv| {
-        let spec = change(Gemv::fitted(format, arithmetic, &params, device));
-        let spec = spec.with_steps(params.i / format.values_per_vector(), &device.limits);
-        setups.push(Setup { spec, params });
-    };
-    use Arithmetic::{Float, Packed};
-    for (format, arithmetic) in [
-        (WeightFormat::F16, Float),
-        (WeightFormat::Fp8, Float),
-        (WeightFormat::Q8, Float),
-        (WeightFormat::Q8, Packed),
-        (WeightFormat::Q4, Float),
-        (WeightFormat::Q4, Packed),
-    ] {
-        add(format, arithmetic, large, &|spec| spec);
-        if matches!((format, arithmetic), (WeightFormat::F16, _) | (_, Packed)) && device.subgroup.min >= 32 {
-            add(format, arithmetic, large, &|spec| Gemv { rows: 2, ..spec });
-            add(format, arithmetic, large, &|spec| Gemv { rows: 2, wg_size: 512, ..spec });
-            add(format, arithmetic, large, &|spec| Gemv { wg_size: 128, ..spec });
+    for format in [WeightFormat::F16, WeightFormat::Fp8, WeightFormat::Q8, WeightFormat::Q4] {
+        for params in [large, Params { t: 2, ..large }, Params { t: 8, ..large }] {
+            setups.push(Setup { spec: Gemv::best(format, &params, device), params });
         }
-        add(format, arithmetic, Params { t: 8, ..large }, &|spec| spec);
     }
-    for (format, arithmetic) in [(WeightFormat::F16, Float), (WeightFormat::Q4, Packed)] {
+    // What an adapter without packed products takes.
+    setups.push(Setup { spec: Gemv::fitted(WeightFormat::Q4, Arithmetic::Float, &large, device), params: large });
+    for format in [WeightFormat::F16, WeightFormat::Q4] {
+        let square = Params::dense(1, 2048, 2048);
         for params in [
-            Params::dense(1, 2048, 2048),
+            square,
             Params::dense(1, 3072, 2048),
             Params::dense(1, 576, 2048),
+            Params::dense(1, 2048, 10_944),
             heads(512, 128),
             heads(128, 512),
         ] {
-            add(format, arithmetic, params, &|spec| spec);
+            setups.push(Setup { spec: Gemv::best(format, &params, device), params });
         }
-        add(format, arithmetic, Params::dense(1, 2048, 2048), &|spec| spec.with_norm());
+        setups.push(Setup { spec: Gemv::best(format, &square, device).with_norm(), params: square });
     }
-    add(WeightFormat::Q4, Packed, Params::dense(1, 102_400, 2048), &|spec| spec);
+    let head = Params::dense(1, 102_400, 2048);
+    setups.push(Setup { spec: Gemv::best(WeightFormat::Q4, &head, device), params: head });
     setups.into_iter().map(|setup| large_case(setup, device)).collect()
 }
 

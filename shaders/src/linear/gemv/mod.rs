@@ -8,13 +8,14 @@
 //! spent on a weight. [`Arithmetic::Packed`] takes one for eight products of q4 instead of three for one, with x rounded to 16 bits.
 
 pub mod cases;
+mod fit;
 mod oracle;
 #[cfg(test)]
 mod tests;
 
 pub use oracle::gemv;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Limits, Prelude, Program, WeightFormat, grid, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, grid, launch, unrolled};
 use crate::shared::Lanes;
 
 /// The most rows of x.
@@ -30,6 +31,17 @@ pub enum Arithmetic {
     Packed,
 }
 
+/// How x reaches the products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// In parts through workgroup memory.
+    Staged,
+    /// Read where it lies, in f32: nothing has to wait.
+    Direct,
+    /// Packed, all of it in workgroup memory, by few workgroups that stay for many rows: one row of x, q4 weights.
+    Resident,
+}
+
 /// A permutation of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gemv {
@@ -41,6 +53,10 @@ pub struct Gemv {
     pub accumulate: bool,
     /// In which numbers products are taken.
     pub arithmetic: Arithmetic,
+    /// How x reaches the products.
+    pub form: Form,
+    /// Words that one load of weights takes: 4, or fewer with [`Form::Direct`].
+    pub words: u32,
     /// The most rows of x: 1, 2, 4 or 8.
     pub tokens: u32,
     /// Rows of W that an invocation multiplies at a time.
@@ -49,7 +65,8 @@ pub struct Gemv {
     pub lanes: u32,
     /// Sets of lanes that share those rows and add up through workgroup memory: a power of two.
     pub split: u32,
-    /// Vectors of a row that one invocation takes before the next part of x is staged.
+    /// Vectors of a row that one invocation takes before the next part of x is staged; loads of a row that it has on their way at a time where x is
+    /// read directly.
     pub steps: u32,
     /// Invocations of a workgroup.
     pub wg_size: u32,
@@ -91,76 +108,9 @@ impl Params {
 }
 
 impl Gemv {
+    /// Invocations of all workgroups together where they stay: two workgroups of 512 for each multiprocessor of the largest adapter we know.
+    const RESIDENT_INVOCATIONS: u32 = 132 * 2 * 512;
     const KERNEL: &'static str = "linear/gemv";
-
-    /// The best permutation on `device` for these sizes, without `norm` and `accumulate`.
-    pub fn best(format: WeightFormat, params: &Params, device: &Capabilities) -> Self {
-        let quantised = matches!(format, WeightFormat::Q8 | WeightFormat::Q4);
-        let arithmetic = if quantised && device.features.dp4a { Arithmetic::Packed } else { Arithmetic::Float };
-        Self::fitted(format, arithmetic, params, device)
-    }
-
-    /// The permutation with `arithmetic` that suits these sizes.
-    pub fn fitted(format: WeightFormat, arithmetic: Arithmetic, params: &Params, device: &Capabilities) -> Self {
-        let tokens = params.t.next_power_of_two().min(MAX_TOKENS);
-        let vectors = (params.i / format.values_per_vector()).max(1);
-        let subgroups = device.features.subgroups && device.subgroup.min > 1;
-        let mut spec = Self {
-            format,
-            norm: false,
-            accumulate: false,
-            arithmetic,
-            tokens,
-            rows: (8 / tokens).min(4),
-            lanes: 1,
-            split: 8,
-            steps: 1,
-            wg_size: 128,
-        };
-        if subgroups {
-            spec.lanes = device.subgroup.min.min(32).min(vectors.next_power_of_two());
-            spec.split = 1;
-            spec.wg_size = 256;
-            spec.rows = 4;
-            // Few rows: fewer of them at a time, and then more invocations for each, until every multiprocessor has something to wait for.
-            let invocations =
-                |spec: &Self| u64::from(params.o) * u64::from(params.z.max(1)) * u64::from(spec.slices() / spec.rows);
-            while spec.rows > 1 && invocations(&spec) < Self::BUSY {
-                spec.rows /= 2;
-            }
-            let allowed = Self::allowed_bytes(&device.limits);
-            while spec.workgroup_bytes() > allowed && spec.lanes > 1 {
-                spec.lanes /= 2;
-            }
-            loop {
-                let wider = Self { split: spec.split * 2, ..spec };
-                if wider.split > 8
-                    || wider.slices() > vectors
-                    || invocations(&spec) >= Self::BUSY
-                    || wider.workgroup_bytes() > allowed
-                {
-                    break;
-                }
-                spec = wider;
-            }
-        }
-        spec.with_steps(vectors, &device.limits)
-    }
-
-    /// Invocations that keep a large adapter busy: 16 subgroups of 32 on each of 132 multiprocessors.
-    const BUSY: u64 = 132 * 16 * 32;
-    /// Workgroup memory that is not worth exceeding, because several workgroups are to share a multiprocessor.
-    const WORKGROUP_BYTES: u32 = 36 << 10;
-
-    /// The same with as many steps as workgroup memory allows and `vectors` need.
-    #[must_use]
-    pub fn with_steps(mut self, vectors: u32, limits: &Limits) -> Self {
-        self.steps = vectors.div_ceil(self.slices()).max(1);
-        while self.steps > 1 && self.workgroup_bytes() > Self::allowed_bytes(limits) {
-            self.steps = self.steps.div_ceil(2);
-        }
-        self
-    }
 
     /// The same with x normalised first.
     #[must_use]
@@ -176,10 +126,6 @@ impl Gemv {
         self
     }
 
-    fn allowed_bytes(limits: &Limits) -> u32 {
-        limits.max_workgroup_bytes.min(Self::WORKGROUP_BYTES)
-    }
-
     fn slices(self) -> u32 {
         self.lanes * self.split
     }
@@ -188,23 +134,43 @@ impl Gemv {
         if self.lanes > 1 { Lanes::Subgroup } else { Lanes::Shared }
     }
 
+    /// Sums of a set of lanes, or with staged x of a workgroup.
     fn sums(self) -> u32 {
-        if self.split > 1 { self.wg_size / self.lanes * self.rows * self.tokens } else { 1 }
+        let outputs = self.rows * self.tokens;
+        match self.form {
+            Form::Direct => outputs + if self.norm { self.tokens } else { 0 },
+            Form::Staged if self.split > 1 => self.wg_size / self.lanes * outputs,
+            Form::Staged | Form::Resident => 1,
+        }
+    }
+
+    /// Vectors of weights, or packs of words, in a row.
+    fn loads(self, i: u32) -> u32 {
+        i / (self.format.values_per_vector() * self.words / 4).max(1)
     }
 
     fn workgroup_bytes(self) -> u32 {
         let values = self.format.values_per_vector();
         let vectors = self.steps * self.tokens;
-        let x = match self.arithmetic {
-            Arithmetic::Float => 16 * vectors * (values / 4) * (self.slices() + 1),
-            Arithmetic::Packed => 16 * vectors * (values / 8) * (self.slices() + 1) + 8 * vectors * self.slices(),
-        };
-        x + 4 * self.wg_size + 4 * self.sums()
+        let reduce = 4 * self.wg_size;
+        match (self.form, self.arithmetic) {
+            (Form::Direct, _) => 4 * (self.wg_size / self.lanes) * self.sums(),
+            (Form::Resident, _) => reduce + 64 * (self.steps * self.slices() + 1) + 8 * self.steps * self.slices(),
+            (Form::Staged, Arithmetic::Float) => reduce + 16 * vectors * (values / 4) * (self.slices() + 1) + 4 * self.sums(),
+            (Form::Staged, Arithmetic::Packed) => {
+                reduce + 16 * vectors * (values / 8) * (self.slices() + 1) + 8 * vectors * self.slices() + 4 * self.sums()
+            }
+        }
     }
 
     fn name(self) -> String {
         let Self { tokens, rows, lanes, split, steps, wg_size, .. } = self;
-        let mut name = format!("{}[{}", Self::KERNEL, self.format.name());
+        let form = match self.form {
+            Form::Staged => String::new(),
+            Form::Direct => format!(",direct{}", self.words),
+            Form::Resident => ",resident".into(),
+        };
+        let mut name = format!("{}[{}{form}", Self::KERNEL, self.format.name());
         for (flag, text) in
             [(self.arithmetic == Arithmetic::Packed, ",packed"), (self.norm, ",norm"), (self.accumulate, ",accumulate")]
         {
@@ -235,25 +201,58 @@ impl Gemv {
             .constant("LANES", self.lanes)
             .constant("SPLIT", self.split)
             .constant("STEPS", self.steps)
-            .constant("CHUNK", self.steps * self.slices())
-            .constant("SUMS", self.sums())
             .flag("NORM", self.norm)
             .flag("ACCUMULATE", self.accumulate)
             .weights(self.format, scales)
-            .reduce(reduce)
             .lanes_sum(reduce);
-        prelude = match self.arithmetic {
-            Arithmetic::Float => prelude.fragment(include_str!("x_float.wgsl")),
-            Arithmetic::Packed => prelude.fragment(include_str!("x_packed.wgsl")),
-        };
         prelude = if self.norm {
             prelude.constant("GAIN", gain).fragment(include_str!("gain.wgsl"))
         } else {
             prelude.fragment(include_str!("gain_none.wgsl"))
         };
-        Program::new(self.name(), &prelude, include_str!("gemv.wgsl"), &bindings, [self.wg_size, 1, 1])
+        let (prelude, source) = self.source(prelude);
+        Program::new(self.name(), &prelude, &source, &bindings, [self.wg_size, 1, 1])
             .with_workgroup_bytes(self.workgroup_bytes())
             .with_features(reduce.features())
+    }
+
+    /// Adds what the form needs to the prelude, and returns it with the kernel.
+    fn source(self, prelude: Prelude) -> (Prelude, String) {
+        let reduce = self.reduce();
+        match self.form {
+            Form::Staged => {
+                let prelude = prelude.constant("CHUNK", self.steps * self.slices()).constant("SUMS", self.sums()).reduce(reduce);
+                let x = match self.arithmetic {
+                    Arithmetic::Float => include_str!("x_float.wgsl"),
+                    Arithmetic::Packed => include_str!("x_packed.wgsl"),
+                };
+                (prelude.fragment(x), include_str!("gemv.wgsl").into())
+            }
+            Form::Direct => {
+                let counts = [
+                    ("QUADS", self.format.values_per_vector() * self.words / 16),
+                    ("LOADS", self.steps * self.rows),
+                    ("OUTPUTS", self.rows * self.tokens),
+                    ("SUMS", self.sums()),
+                    ("ROWS", self.rows),
+                    ("TOKENS", self.tokens),
+                    ("STEPS", self.steps),
+                ];
+                let (pack, vector) = match self.words {
+                    1 => ("u32", "vec4<u32>(pack, 0u, 0u, 0u)"),
+                    2 => ("vec2<u32>", "vec4<u32>(pack, 0u, 0u)"),
+                    _ => ("vec4<u32>", "pack"),
+                };
+                let prelude = counts[..4].iter().fold(prelude, |prelude, &(name, count)| prelude.constant(name, count));
+                let words_of = format!("fn words_of(pack: Pack) -> vec4<u32> {{\n    return {vector};\n}}\n");
+                let prelude = prelude.alias("Pack", pack).fragment(&words_of).lane(reduce).stepped(self.format);
+                (prelude, unrolled(include_str!("gemv_direct.wgsl"), &counts))
+            }
+            Form::Resident => {
+                let prelude = prelude.constant("CAPACITY", self.steps * self.slices());
+                (prelude.reduce(reduce), unrolled(include_str!("gemv_resident.wgsl"), &[("ROWS", self.rows)]))
+            }
+        }
     }
 
     /// Checks the sizes and returns the launch. Buffers: x, weight, scales where the format has them, gain with `norm`, y.
@@ -273,7 +272,15 @@ impl Gemv {
                 return Err(KernelError::shape(Self::KERNEL, what, "a multiple of 4", u64::from(n)));
             }
         }
-        let [x, y, _] = grid(o.div_ceil(self.wg_size / self.slices() * self.rows), &device.limits);
+        let blocks = o.div_ceil(self.wg_size / self.slices() * self.rows);
+        let [x, y, _] = if self.form == Form::Resident {
+            if i > self.steps * self.slices() * self.format.values_per_vector() {
+                return Err(KernelError::shape(Self::KERNEL, "width I", "x that fits workgroup memory", u64::from(i)));
+            }
+            [blocks.min(Self::RESIDENT_INVOCATIONS / self.wg_size), 1, 1]
+        } else {
+            grid(blocks, &device.limits)
+        };
         launch(self.program(), &params, [x, y, z], device)
     }
 
@@ -285,6 +292,17 @@ impl Gemv {
                 return Err(KernelError::shape(Self::KERNEL, what, format!("a power of two up to {most}"), u64::from(n)));
             }
         }
+        if self.form == Form::Resident
+            && (self.format != WeightFormat::Q4 || self.lanes < 4 || (self.tokens, self.split) != (1, 1))
+        {
+            let expected = "q4 weights, one row and subgroups of at least 4 where x is resident";
+            return Err(KernelError::shape(Self::KERNEL, "rows T", expected, u64::from(self.tokens)));
+        }
+        let least = 16u32.div_ceil(self.format.values_per_vector());
+        let allowed = if self.form == Form::Direct { least.min(4) } else { 4 };
+        if !self.words.is_power_of_two() || self.words < allowed || self.words > 4 {
+            return Err(KernelError::shape(Self::KERNEL, "words of a load", format!("{allowed} to 4"), u64::from(self.words)));
+        }
         if self.rows == 0 || self.steps == 0 {
             return Err(KernelError::shape(Self::KERNEL, "rows and steps", "at least 1", 0));
         }
@@ -293,7 +311,9 @@ impl Gemv {
         }
         let quantised = matches!(self.format, WeightFormat::Q8 | WeightFormat::Q4);
         let values = self.slices() * self.steps * self.format.values_per_vector();
-        if self.arithmetic == Arithmetic::Packed && (!quantised || !values.is_multiple_of(WeightFormat::GROUP as u32)) {
+        if self.arithmetic == Arithmetic::Packed
+            && (!quantised || self.form == Form::Direct || !values.is_multiple_of(WeightFormat::GROUP as u32))
+        {
             let bits = u64::from(self.format.values_per_vector());
             return Err(KernelError::shape(
                 Self::KERNEL,

@@ -1,4 +1,4 @@
-use super::{Arithmetic, Gemv, MAX_TOKENS, Params, gemv};
+use super::{Arithmetic, Form, Gemv, MAX_TOKENS, Params, gemv};
 use crate::kernel::{Capabilities, WeightFormat};
 
 #[test]
@@ -50,6 +50,11 @@ fn permutations_that_contradict_themselves_are_refused() {
         // Half-floats are no integers.
         Gemv { arithmetic: Arithmetic::Packed, ..good },
         Gemv { format: WeightFormat::Q8, arithmetic: Arithmetic::Packed, split: 1, steps: 1, ..good },
+        Gemv { words: 3, ..good },
+        // Fewer than four values.
+        Gemv { form: Form::Direct, words: 1, ..good },
+        // One lane, and no nibbles.
+        Gemv { form: Form::Resident, split: 1, ..good },
     ];
     for spec in bad {
         assert!(spec.launch(params, &device).is_err(), "{spec:?}");

@@ -28,10 +28,14 @@ var<workgroup> sh_best: array<u32, BEST>;
 var<workgroup> sh_kept: array<u32, CHUNKS>;
 var<workgroup> sh_chosen: array<u32, A>;
 
+fn is_nan(value: f32) -> bool {
+    return (bitcast<u32>(value) & 0x7FFFFFFFu) > 0x7F800000u;
+}
+
 fn key_of(score: f32) -> u32 {
     let bits = bitcast<u32>(score);
     let magnitude = bits & 0x7FFFFFFFu;
-    if magnitude > 0x7F800000u {
+    if is_nan(score) {
         return 0u;
     }
     if magnitude == 0u {
@@ -68,7 +72,9 @@ fn group_key(group: u32) -> u32 {
 fn probabilities(lid: u32, start: u32) {
     if !SOFTMAX {
         for (var e = lid; e < E; e += WG_SIZE) {
-            sh_p[e] = 1.0 / (1.0 + exp(-logits[start + e]));
+            // Implementations may assume that there is no NaN: the exp of SwiftShader makes a number of it.
+            let logit = logits[start + e];
+            sh_p[e] = select(1.0 / (1.0 + exp(-logit)), logit, is_nan(logit));
         }
         return;
     }

@@ -27,6 +27,8 @@ pub struct Params {
     pub n: u32,
     /// Width `D`.
     pub d: u32,
+    /// From one row of x to the next; rows of y follow each other.
+    pub x_stride: u32,
     /// Added to the mean square.
     pub eps: f32,
 }
@@ -55,10 +57,14 @@ impl RmsNorm {
     /// Checks the sizes and returns the launch. Buffers: x, weight, y.
     ///
     /// # Errors
-    /// [`KernelError`] for an empty row, or more rows than one dimension of a dispatch.
+    /// [`KernelError`] for an empty row, rows that overlap, or more rows than one dimension of a dispatch.
     pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
         if params.d == 0 {
             return Err(KernelError::shape("norm/rms_norm", "width D", "at least 1", 0));
+        }
+        if params.x_stride < params.d && params.n > 1 {
+            let expected = format!("at least D = {}", params.d);
+            return Err(KernelError::shape("norm/rms_norm", "x_stride", expected, u64::from(params.x_stride)));
         }
         launch(self.program(), &params, [params.n, 1, 1], device)
     }

@@ -1,0 +1,596 @@
+//! A model on a device, and the sequences that it computes.
+
+use crate::architecture::{Architecture, Selection};
+use crate::cache::{CacheError, CacheFormats, Caches};
+use crate::pages::{OutOfPages, PAGE, Table};
+use crate::record::{FIRST_BUCKET, Recorder, StepShape, partial_sizes};
+use crate::weights::ModelWeights;
+use crate::workspace::{LOGIT_ROWS, Workspace};
+use sferic_gpu::{Device, GpuError, Graph, ReadBack, Task};
+use sferic_shaders::kernel::KernelError;
+use sferic_shaders::rope::append::Format;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Number formats of the caches.
+    pub caches: CacheFormats,
+    /// Whether index queries and keys pass the Hadamard transform, as FP8 keys want it.
+    pub hadamard: bool,
+    /// Most tokens of a sequence.
+    pub context: usize,
+    /// Most tokens of a step.
+    pub chunk: usize,
+    /// Most tokens that the caches of all sequences may grow to.
+    pub cached_tokens: usize,
+}
+
+/// A failure of a step. The sequence is as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A kernel refuses the model's sizes.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The device failed or was lost.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The caches are full.
+    #[error(transparent)]
+    Full(#[from] OutOfPages),
+    /// The model's sizes and the cache formats do not fit together.
+    #[error(
+        "an FP8 cache of latent rows needs a latent rank of 512 and 64 rotated values, as in DeepSeek-V3; this model has {kv_rank} and {d_rope}: take an f16 cache"
+    )]
+    CacheFormat {
+        /// Rank of the latent.
+        kv_rank: usize,
+        /// Rotated width.
+        d_rope: usize,
+    },
+    /// More tokens than a step may have.
+    #[error("a step of {found} tokens is asked for, at most {chunk} were planned for")]
+    StepTooLong {
+        /// Tokens asked for.
+        found: usize,
+        /// Tokens planned for.
+        chunk: usize,
+    },
+    /// More tokens than the sequence may have.
+    #[error("the sequence would have {found} tokens, the context that was planned for holds {context}")]
+    ContextFull {
+        /// Tokens asked for.
+        found: usize,
+        /// Tokens planned for.
+        context: usize,
+    },
+}
+
+impl From<CacheError> for ModelError {
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::Full(error) => Self::Full(error),
+            CacheError::Gpu(error) => Self::Gpu(error),
+        }
+    }
+}
+
+/// Which logits a step computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Logits {
+    /// None: more of the prompt follows.
+    None,
+    /// Those of the last token.
+    #[default]
+    Last,
+    /// Those of every token.
+    All,
+}
+
+/// What a step is to compute and show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Which logits.
+    pub logits: Logits,
+    /// Whether the hidden states and selections of every layer are read.
+    pub probe: bool,
+    /// Attends to every token instead of the selected ones.
+    pub dense: bool,
+}
+
+/// Selections to attend to, by layer: ascending positions, `[T, K]`, with −1 in unfilled slots at the end of a row.
+pub type Replay = BTreeMap<usize, Vec<i32>>;
+
+/// What a step computed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Output {
+    /// Logits, `[rows, V]`.
+    pub logits: Vec<f32>,
+    /// Output of each layer, `[T, D]`.
+    pub hidden: Vec<Vec<f32>>,
+    /// Each layer's selected positions, `[T, K]` with −1 in unfilled slots, where it attended to a selection.
+    pub selected: Vec<Option<Vec<i32>>>,
+    /// Each layer's experts, `[T, A]` ascending with the shared ones last, in mixture layers.
+    pub experts: Vec<Option<Vec<i32>>>,
+}
+
+/// A model whose steps run on our kernels. Clones share it.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    device: Device,
+    architecture: Architecture,
+    weights: ModelWeights,
+    settings: Settings,
+    workspace: Workspace,
+    state: Mutex<State>,
+}
+
+/// What changes from step to step.
+struct State {
+    caches: Caches,
+    recorded: HashMap<Key, Arc<Recorded>>,
+    /// The caches' buffers that the recorded steps bind.
+    generation: u64,
+    /// What the block table on the device begins with.
+    table: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    shape: StepShape,
+    /// The rows whose logits follow.
+    logits: (usize, usize),
+}
+
+/// A step that can be replayed.
+pub(crate) struct Recorded {
+    graph: Graph,
+    /// Launches before the first layer.
+    prologue: usize,
+    /// Launches up to each layer's selection, and up to its end.
+    ends: Vec<[usize; 2]>,
+}
+
+impl Recorded {
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub(crate) fn prologue(&self) -> usize {
+        self.prologue
+    }
+
+    pub(crate) fn ends(&self) -> &[[usize; 2]] {
+        &self.ends
+    }
+}
+
+/// Recorded steps that are kept: decode in a few sizes of the context, and the chunks of a prompt.
+const MOST_RECORDED: usize = 24;
+
+impl Model {
+    /// Makes the buffers of a model whose weights are on `device`.
+    ///
+    /// # Errors
+    /// [`ModelError`] for sizes that the kernels do not take, or too little memory.
+    pub fn new(
+        device: Device,
+        architecture: Architecture,
+        weights: ModelWeights,
+        settings: Settings,
+    ) -> Result<Self, ModelError> {
+        let (kv_rank, d_rope) = (architecture.kv_rank, architecture.d_rope);
+        if settings.caches.latent == Format::Fp8 && (kv_rank, d_rope) != (512, 64) {
+            return Err(ModelError::CacheFormat { kv_rank, d_rope });
+        }
+        let partial = partial_sizes(&architecture, settings.caches, settings.context, &device.capabilities);
+        let workspace = Workspace::new(&device, &architecture, &weights, settings.context, settings.chunk, partial)?;
+        let caches = Caches::new(&device, &architecture, settings.caches, settings.cached_tokens.div_ceil(PAGE))?;
+        let state = State { generation: caches.generation, caches, recorded: HashMap::new(), table: Vec::new() };
+        Ok(Self(Arc::new(Inner { device, architecture, weights, settings, workspace, state: Mutex::new(state) })))
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// The model's numbers.
+    pub fn architecture(&self) -> &Architecture {
+        &self.0.architecture
+    }
+
+    /// Formats of weights and caches, for a reader.
+    pub fn describe(&self) -> String {
+        let caches = self.0.settings.caches;
+        let weights = self.0.weights.head.format.name();
+        format!("weights {weights}, latent rows {}, index keys {}", caches.latent.name(), caches.index.name())
+    }
+
+    /// How it runs.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Bytes on the device: weights, caches as they are now, and what steps pass their values through.
+    pub fn bytes(&self) -> [u64; 3] {
+        [self.0.weights.bytes, self.state().caches.bytes(), self.0.workspace.bytes()]
+    }
+
+    /// Starts an empty sequence.
+    pub fn sequence(&self) -> Sequence {
+        Sequence { model: self.clone(), table: Table::default(), tokens: Vec::new(), shared: true }
+    }
+
+    pub(crate) fn workspace(&self) -> &Workspace {
+        &self.0.workspace
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn key(&self, start: usize, rows: usize, request: Request) -> Key {
+        let end = start + rows;
+        let longest = self.0.workspace.n_pages * PAGE;
+        let bucket = end.next_power_of_two().max(FIRST_BUCKET).min(longest);
+        let top_k = self.0.architecture.indexer.as_ref().map(|indexer| indexer.top_k);
+        let sparse = !request.dense && top_k.is_some_and(|top_k| end > top_k);
+        let logits = match request.logits {
+            Logits::Last => (rows - 1, 1),
+            Logits::None | Logits::All => (0, 0),
+        };
+        Key { shape: StepShape { rows, bucket, sparse }, logits }
+    }
+
+    fn recorder<'a>(&'a self, state: &'a State) -> Recorder<'a> {
+        let Inner { device, architecture, weights, settings, workspace, .. } = &*self.0;
+        Recorder {
+            architecture,
+            weights,
+            formats: settings.caches,
+            hadamard: settings.hadamard,
+            caches: &state.caches.layers,
+            workspace,
+            device: &device.capabilities,
+            tasks: Vec::new(),
+        }
+    }
+
+    /// The step of `key`, recorded on the caches' present buffers.
+    pub(crate) async fn recorded(&self, key: Key) -> Result<Arc<Recorded>, ModelError> {
+        loop {
+            let (tasks, (prologue, ends), generation) = {
+                let mut state = self.state();
+                if state.generation != state.caches.generation {
+                    state.recorded.clear();
+                    state.generation = state.caches.generation;
+                }
+                if let Some(known) = state.recorded.get(&key) {
+                    return Ok(known.clone());
+                }
+                let mut recorder = self.recorder(&state);
+                let ends = recorder.step(key.shape)?;
+                if key.logits.1 > 0 {
+                    recorder.logits(key.logits.0, key.logits.1)?;
+                }
+                (recorder.tasks, ends, state.generation)
+            };
+            let graph = Graph::new(&self.0.device, &tasks).await?;
+            let recorded = Arc::new(Recorded { graph, prologue, ends });
+            let mut state = self.state();
+            // Another sequence may have made the caches grow meanwhile.
+            if state.caches.generation == generation {
+                if state.recorded.len() >= MOST_RECORDED {
+                    state.recorded.clear();
+                }
+                state.recorded.insert(key, recorded.clone());
+                return Ok(recorded);
+            }
+        }
+    }
+
+    /// The head for every row of a step, a few rows at a time.
+    async fn heads(&self, rows: usize) -> Result<Vec<(Graph, usize)>, ModelError> {
+        let mut heads = Vec::new();
+        for first in (0..rows).step_by(LOGIT_ROWS) {
+            let n = LOGIT_ROWS.min(rows - first);
+            let tasks: Vec<Task> = {
+                let state = self.state();
+                let mut recorder = self.recorder(&state);
+                recorder.logits(first, n)?;
+                recorder.tasks
+            };
+            heads.push((Graph::new(&self.0.device, &tasks).await?, n));
+        }
+        Ok(heads)
+    }
+
+    /// Writes what a step reads. Nothing of another step comes between while the result is held.
+    pub(crate) fn write_step(&self, ids: &[u32], start: usize, table: &Table) -> Turn<'_> {
+        let Inner { device, workspace: w, .. } = &*self.0;
+        let mut state = self.state();
+        let positions: Vec<u32> = (start as u32..(start + ids.len()) as u32).collect();
+        device.write(&w.tokens, 0, bytemuck::cast_slice(ids));
+        device.write(&w.positions, 0, bytemuck::cast_slice(&positions));
+        if !state.table.starts_with(&table.pages) {
+            device.write(&w.block_table, 0, bytemuck::cast_slice(&table.pages));
+            state.table.clone_from(&table.pages);
+        }
+        Turn { _state: state }
+    }
+
+    /// Submits a step. Nothing of another step comes between.
+    fn submit(&self, recorded: &Recorded, heads: &[(Graph, usize)], step: &Step<'_>) -> Shown {
+        let Inner { device, workspace: w, architecture: a, .. } = &*self.0;
+        let rows = step.ids.len();
+        let _turn = self.write_step(step.ids, step.start, step.table);
+        let words = |n: usize| 0..4 * n as u64;
+        let mut shown = Shown::default();
+        let mut done = 0;
+        if step.request.probe {
+            for (layer_idx, (&[selected, end], layer)) in recorded.ends.iter().zip(&self.0.weights.layers).enumerate() {
+                let mut read = ShownLayer::default();
+                let selects = step.shape.sparse && layer.kind.selection != Selection::All;
+                if let (true, Some(indexer)) = (selects, &a.indexer) {
+                    let part = w.selected.part(words(rows * indexer.top_k));
+                    read.selected = recorded.graph.submit_and_read(device, done..selected, &[part]).pop();
+                    if let Some(replayed) = step.replay.get(&layer_idx) {
+                        device.write(&w.selected, 0, bytemuck::cast_slice(replayed));
+                    }
+                    done = selected;
+                }
+                let hidden = w.h.part(words(rows * a.d_model));
+                let experts = a.experts.as_ref().filter(|_| layer.router.is_some());
+                let experts = experts.map(|sizes| w.experts.part(words(rows * (sizes.routing.n_active + sizes.n_shared))));
+                let parts: Vec<_> = [hidden].into_iter().chain(experts).collect();
+                let mut parts = recorded.graph.submit_and_read(device, done..end, &parts).into_iter();
+                (read.hidden, read.experts) = (parts.next(), parts.next());
+                shown.layers.push(read);
+                done = end;
+            }
+        }
+        let row = a.vocab.next_multiple_of(4);
+        let part = match step.request.logits {
+            Logits::Last => vec![w.logits.part(words(row))],
+            // A word of the result, to know when it is there.
+            Logits::None => vec![w.h.part(words(1))],
+            Logits::All => Vec::new(),
+        };
+        shown.last = recorded.graph.submit_and_read(device, done..recorded.graph.len(), &part);
+        for (head, n) in heads {
+            shown.last.extend(head.submit_and_read(device, 0..head.len(), &[w.logits.part(words(n * row))]));
+        }
+        shown
+    }
+}
+
+/// The right to submit a step.
+pub(crate) struct Turn<'a> {
+    _state: MutexGuard<'a, State>,
+}
+
+/// What a submission needs to know of its step.
+struct Step<'a> {
+    ids: &'a [u32],
+    start: usize,
+    table: &'a Table,
+    request: Request,
+    shape: StepShape,
+    replay: &'a Replay,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("device", &self.0.device.name).field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+/// What is on its way to the host.
+#[derive(Default)]
+struct Shown {
+    layers: Vec<ShownLayer>,
+    last: Vec<ReadBack>,
+}
+
+/// What a layer shows.
+#[derive(Default)]
+struct ShownLayer {
+    selected: Option<ReadBack>,
+    hidden: Option<ReadBack>,
+    experts: Option<ReadBack>,
+}
+
+/// The words that were read, if any were.
+async fn words_of(part: Option<ReadBack>, device: &Device) -> Result<Option<Vec<i32>>, GpuError> {
+    match part {
+        Some(part) => Ok(Some(bytemuck::pod_collect_to_vec(&part.bytes(device).await?))),
+        None => Ok(None),
+    }
+}
+
+/// Rows of logits without what aligns them.
+fn logit_rows(bytes: &[u8], vocab: usize) -> Vec<f32> {
+    floats(bytes).chunks(vocab.next_multiple_of(4)).flat_map(|row| &row[..vocab.min(row.len())]).copied().collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+}
+
+/// A sequence of tokens with its pages of the caches, which it lets go of when it is dropped.
+pub struct Sequence {
+    model: Model,
+    table: Table,
+    tokens: Vec<u32>,
+    /// Whether its pages may be shared: not when it attended to more than the selected tokens, which changes what is cached.
+    shared: bool,
+}
+
+impl Sequence {
+    /// Tokens that are cached.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Number of tokens that are cached.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether nothing is cached.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.model.0.device
+    }
+
+    /// Most tokens of a step.
+    pub fn longest_step(&self) -> usize {
+        self.model.0.settings.chunk
+    }
+
+    /// Forgets the tokens after `n_tokens`, whose pages nobody else knows and which stay the sequence's.
+    pub(crate) fn rewind(&mut self, n_tokens: usize) {
+        if self.shared {
+            self.truncate(n_tokens);
+        } else {
+            self.tokens.truncate(n_tokens);
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Makes room for `n_tokens` in all.
+    pub(crate) fn reserve(&mut self, n_tokens: usize) -> Result<(), ModelError> {
+        let context = self.model.0.settings.context;
+        if n_tokens > context {
+            return Err(ModelError::ContextFull { found: n_tokens, context });
+        }
+        Ok(self.model.state().caches.reserve(&self.model.0.device, &mut self.table, n_tokens)?)
+    }
+
+    /// Takes tokens as computed.
+    pub(crate) fn computed(&mut self, ids: impl IntoIterator<Item = u32>) {
+        self.tokens.extend(ids);
+        if self.shared {
+            self.model.state().caches.pages.publish(&mut self.table, &self.tokens);
+        }
+    }
+
+    /// Takes `n_tokens` tokens as computed, with rows and keys of random numbers in the caches: a long context for benchmarks, at once.
+    ///
+    /// # Errors
+    /// [`ModelError`] when they do not fit.
+    pub fn pretend(&mut self, n_tokens: usize, seed: u64) -> Result<(), ModelError> {
+        self.reserve(n_tokens)?;
+        self.shared = false;
+        self.tokens.resize(n_tokens, 0);
+        let model = self.model.clone();
+        Ok(model.state().caches.fill(&model.0.device, &self.table, seed)?)
+    }
+
+    /// Shortens the sequence to its first `n_tokens` tokens or, where the last page is shared with others, to the end of the page before.
+    pub fn truncate(&mut self, n_tokens: usize) {
+        if n_tokens >= self.tokens.len() {
+            return;
+        }
+        let mut state = self.model.state();
+        let kept = state.caches.pages.kept(&self.table, n_tokens);
+        state.caches.pages.truncate(&mut self.table, n_tokens);
+        self.tokens.truncate(kept);
+    }
+
+    /// Makes the sequence the longest computed beginning of `tokens`: its own, or that of any other sequence, in whole pages. At least one token
+    /// is left to compute. Returns the number of tokens that are cached then.
+    pub fn resume(&mut self, tokens: &[u32]) -> usize {
+        let most = tokens.len().saturating_sub(1);
+        let own = self.tokens.iter().zip(&tokens[..most]).take_while(|(cached, new)| cached == new).count();
+        let mut state = self.model.state();
+        let mut found = Table::default();
+        let n_found = if self.shared { state.caches.pages.reuse(&mut found, tokens) } else { 0 };
+        if n_found > own {
+            state.caches.pages.release(&mut self.table);
+            self.table = found;
+            self.tokens = tokens[..n_found].to_vec();
+        } else {
+            state.caches.pages.release(&mut found);
+            drop(state);
+            self.truncate(own);
+        }
+        self.tokens.len()
+    }
+
+    /// Computes the tokens `ids` after those that are cached, at most [`Settings::chunk`] of them.
+    ///
+    /// # Errors
+    /// [`ModelError`]; the sequence is unchanged then.
+    pub async fn advance(&mut self, ids: &[u32], request: Request) -> Result<Output, ModelError> {
+        self.advance_replaying(ids, request, &Replay::new()).await
+    }
+
+    /// As [`advance`](Self::advance) with [`Request::probe`], attending to the selections in `replay` where a layer selects; what it would have
+    /// selected itself is shown all the same.
+    ///
+    /// # Errors
+    /// [`ModelError`]; the sequence is unchanged then.
+    pub async fn advance_replaying(&mut self, ids: &[u32], request: Request, replay: &Replay) -> Result<Output, ModelError> {
+        let model = self.model.clone();
+        let start = self.tokens.len();
+        let chunk = model.0.workspace.rows;
+        if ids.is_empty() {
+            return Ok(Output::default());
+        }
+        if ids.len() > chunk {
+            return Err(ModelError::StepTooLong { found: ids.len(), chunk });
+        }
+        self.reserve(start + ids.len())?;
+        let key = model.key(start, ids.len(), request);
+        let recorded = model.recorded(key).await?;
+        let heads = if request.logits == Logits::All { model.heads(ids.len()).await? } else { Vec::new() };
+        let step = Step { ids, start, table: &self.table, request, shape: key.shape, replay };
+        let shown = model.submit(&recorded, &heads, &step);
+        let device = &model.0.device;
+        let mut output = Output::default();
+        for layer in shown.layers {
+            output.selected.push(words_of(layer.selected, device).await?);
+            if let Some(hidden) = layer.hidden {
+                output.hidden.push(floats(&hidden.bytes(device).await?));
+            }
+            output.experts.push(words_of(layer.experts, device).await?);
+        }
+        for last in shown.last {
+            output.logits.extend(logit_rows(&last.bytes(device).await?, model.0.architecture.vocab));
+        }
+        if request.logits == Logits::None {
+            output.logits.clear();
+        }
+        self.shared &= !request.dense;
+        self.computed(ids.iter().copied());
+        Ok(output)
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        self.model.state().caches.pages.release(&mut self.table);
+    }
+}
+
+impl std::fmt::Debug for Sequence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sequence").field("tokens", &self.tokens.len()).field("pages", &self.table.pages.len()).finish()
+    }
+}

@@ -1,0 +1,501 @@
+//! One step of a model as a list of launches.
+//!
+//! A step of few rows, decode above all, multiplies vectors with matrices and norms on the way; a step of many rows multiplies matrices, sorts
+//! the tokens of a mixture by their experts, and norms in launches of its own. Both attend in the absorbed form.
+
+use crate::architecture::{Architecture, Experts, Indexer, RopeLayout, Routing, Selection};
+use crate::cache::{CacheFormats, LayerCache};
+use crate::pages::PAGE;
+use crate::weights::{Layer, Matrix, ModelWeights};
+use crate::workspace::{LOGIT_ROWS, PartialSizes, Workspace};
+use sferic_gpu::{Buffer, Task};
+use sferic_shaders::attention::mla_decode::{LatentFormat, MlaDecode, Sizes, Slots};
+use sferic_shaders::attention::mla_prefill::{self, MlaPrefill};
+use sferic_shaders::indexer::index_scores::{self, IndexScores, KeyFormat};
+use sferic_shaders::indexer::top_k::{self, TopK};
+use sferic_shaders::kernel::{Capabilities, KernelError};
+use sferic_shaders::linear::{embed, gemm, gemv};
+use sferic_shaders::moe::{Shape, combine, down, gate_up, grouped, route, sort};
+use sferic_shaders::norm::rms_norm::{self, RmsNorm};
+use sferic_shaders::rope::append::{self, Append, Format};
+use sferic_shaders::rope::{rotate::Layout, step};
+use sferic_shaders::shared::Lanes;
+
+/// The smallest context that a step is made for.
+pub(crate) const FIRST_BUCKET: usize = 256;
+
+/// The most rows that are multiplied as vectors.
+pub(crate) const FEW: usize = gemv::MAX_TOKENS as usize;
+
+/// Everything that a step is made of.
+pub(crate) struct Recorder<'a> {
+    pub(crate) architecture: &'a Architecture,
+    pub(crate) weights: &'a ModelWeights,
+    pub(crate) formats: CacheFormats,
+    /// Whether index queries and keys are transformed.
+    pub(crate) hadamard: bool,
+    pub(crate) caches: &'a [LayerCache],
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) device: &'a Capabilities,
+    pub(crate) tasks: Vec<Task>,
+}
+
+/// What a step's launches depend on; everything else is in buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct StepShape {
+    /// Tokens.
+    pub(crate) rows: usize,
+    /// Context that the launches are made for, at least that of the last token.
+    pub(crate) bucket: usize,
+    /// Whether the indexers select; else every token is attended to.
+    pub(crate) sparse: bool,
+}
+
+/// Rows of values in a buffer: from one row to the next, to the first one, and from one matrix to the next.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    buffer: &'a Buffer,
+    stride: usize,
+    offset: usize,
+    batch: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn dense(buffer: &'a Buffer, stride: usize) -> Self {
+        Self { buffer, stride, offset: 0, batch: 0 }
+    }
+}
+
+/// A gain with its epsilon.
+type Norm<'a> = Option<(&'a Buffer, f64)>;
+
+impl<'a> Recorder<'a> {
+    /// Adds the whole of a step but the head; returns the number of launches before the layers, and for each layer those up to its selection
+    /// and up to its end.
+    pub(crate) fn step(&mut self, shape: StepShape) -> Result<(usize, Vec<[usize; 2]>), KernelError> {
+        let (a, w) = (self.architecture, self.workspace);
+        let (t, d) = (shape.rows as u32, a.d_model as u32);
+        let table = &self.weights.embedding;
+        let launch = embed::Embed { format: table.format }
+            .launch(embed::Params { v: table.o, i: table.i, t, y_stride: d, y_offset: 0 }, self.device)?;
+        let buffers = self.with_matrix(&[&w.tokens], table, &[&w.h]);
+        self.push(launch, &buffers);
+        let n_positions = (w.n_pages * PAGE) as u32;
+        let params = step::Params { t, rows: n_positions, pages: w.n_pages as u32 };
+        let launch = step::RopeStep { rope: a.d_rope as u32 }.launch(params, self.device)?;
+        self.push(launch, &[&w.rope_table, &w.positions, &w.block_table, &w.step]);
+        let prologue = self.tasks.len();
+        let mut ends = Vec::with_capacity(self.weights.layers.len());
+        for (layer, cache) in self.weights.layers.iter().zip(self.caches) {
+            let selected = self.attention(layer, cache, shape)?;
+            self.feed_forward(layer, shape.rows)?;
+            ends.push([selected, self.tasks.len()]);
+        }
+        Ok((prologue, ends))
+    }
+
+    /// Adds the logits of up to [`LOGIT_ROWS`] rows from `first` on.
+    pub(crate) fn logits(&mut self, first: usize, rows: usize) -> Result<(), KernelError> {
+        debug_assert!(rows <= LOGIT_ROWS);
+        let (a, w) = (self.architecture, self.workspace);
+        let x = Rows { offset: first * a.d_model, ..Rows::dense(&w.h, a.d_model) };
+        let y = Rows::dense(&w.logits, a.vocab.next_multiple_of(4));
+        self.vectors(rows, &self.weights.head, x, y, Some((&self.weights.norm, a.norm_eps)), false)
+    }
+
+    /// Returns the number of launches up to the selection.
+    fn attention(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<usize, KernelError> {
+        let (a, w, rows) = (self.architecture, self.workspace, shape.rows);
+        let (input, norm) = self.input(rows, &layer.input_norm)?;
+        let p = layer.projections;
+        let projections = Rows::dense(&w.projections, p.stride as usize);
+        self.product(rows, &layer.down, input, projections, norm, false)?;
+        if let Some(matrix) = &layer.index_weights {
+            self.product(rows, matrix, input, Rows { offset: p.index_w as usize, ..projections }, norm, false)?;
+        }
+        let queries = Rows::dense(&w.queries, (layer.queries.o as usize).next_multiple_of(4));
+        match (&layer.query_norm, a.q_rank) {
+            (Some(gain), Some(rank)) => {
+                let latent = self.normed(rows, projections, rank, gain, a.latent_norm_eps, &w.query_latent)?;
+                self.product(rows, &layer.queries, latent.0, queries, latent.1, false)?;
+            }
+            _ => self.product(rows, &layer.queries, input, queries, norm, false)?,
+        }
+        self.append(layer, cache, rows)?;
+        let heads = (a.n_heads, a.d_query(), a.d_latent());
+        let nope = Rows { batch: heads.1, ..queries };
+        let qfull = Rows { batch: heads.2, ..Rows::dense(&w.qfull, heads.0 * heads.2) };
+        self.product(rows, &layer.absorb, nope, qfull, None, false)?;
+        self.select(layer, cache, shape)?;
+        let selected = self.tasks.len();
+        self.attend(layer, cache, shape)?;
+        let u = Rows { batch: a.kv_rank, ..Rows::dense(&w.u, a.n_heads * a.kv_rank) };
+        let o = Rows { batch: a.d_value, ..Rows::dense(&w.o, a.n_heads * a.d_value) };
+        self.product(rows, &layer.value, u, o, None, false)?;
+        let o = Rows { batch: 0, ..o };
+        self.product(rows, &layer.output, o, Rows::dense(&w.h, a.d_model), None, true)?;
+        Ok(selected)
+    }
+
+    /// The residual stream as the input of products behind `gain`: few rows are normalised by the products themselves.
+    fn input(&mut self, rows: usize, gain: &'a Buffer) -> Result<(Rows<'a>, Norm<'a>), KernelError> {
+        let (a, w) = (self.architecture, self.workspace);
+        self.normed(rows, Rows::dense(&w.h, a.d_model), a.d_model, gain, a.norm_eps, &w.x)
+    }
+
+    fn normed(
+        &mut self,
+        rows: usize,
+        x: Rows<'a>,
+        width: usize,
+        gain: &'a Buffer,
+        eps: f64,
+        into: &'a Buffer,
+    ) -> Result<(Rows<'a>, Norm<'a>), KernelError> {
+        if rows <= FEW {
+            return Ok((x, Some((gain, eps))));
+        }
+        let params = rms_norm::Params { n: rows as u32, d: width as u32, x_stride: x.stride as u32, eps: eps as f32 };
+        let launch = RmsNorm::best(self.device).launch(params, self.device)?;
+        self.push(launch, &[x.buffer, gain, into]);
+        Ok((Rows::dense(into, width), None))
+    }
+
+    fn product(
+        &mut self,
+        rows: usize,
+        matrix: &'a Matrix,
+        x: Rows<'a>,
+        y: Rows<'a>,
+        norm: Norm<'a>,
+        accumulate: bool,
+    ) -> Result<(), KernelError> {
+        if rows <= FEW {
+            return self.vectors(rows, matrix, x, y, norm, accumulate);
+        }
+        let params = gemm::Params {
+            t: rows as u32,
+            o: matrix.o,
+            i: matrix.i,
+            x_stride: x.stride as u32,
+            x_offset: x.offset as u32,
+            x_batch: x.batch as u32,
+            y_stride: y.stride as u32,
+            y_offset: y.offset as u32,
+            y_batch: y.batch as u32,
+        };
+        let spec = gemm::Gemm { accumulate, ..gemm::Gemm::best(matrix.format, rows as u32, matrix.o, self.device) };
+        let launch = spec.launch(params, matrix.z, self.device)?;
+        let buffers = self.with_matrix(&[x.buffer], matrix, &[y.buffer]);
+        self.push(launch, &buffers);
+        Ok(())
+    }
+
+    fn vectors(
+        &mut self,
+        rows: usize,
+        matrix: &'a Matrix,
+        x: Rows<'a>,
+        y: Rows<'a>,
+        norm: Norm<'a>,
+        accumulate: bool,
+    ) -> Result<(), KernelError> {
+        let params = gemv::Params {
+            o: matrix.o,
+            i: matrix.i,
+            t: rows as u32,
+            z: matrix.z,
+            x_stride: x.stride as u32,
+            x_offset: x.offset as u32,
+            x_batch: x.batch as u32,
+            y_stride: y.stride as u32,
+            y_offset: y.offset as u32,
+            y_batch: y.batch as u32,
+            eps: norm.map_or(0.0, |(_, eps)| eps as f32),
+        };
+        let mut spec = gemv::Gemv::best(matrix.format, &params, self.device);
+        if norm.is_some() {
+            spec = spec.with_norm();
+        }
+        if accumulate {
+            spec = spec.with_accumulate();
+        }
+        let launch = spec.launch(params, self.device)?;
+        let gain = norm.map(|(gain, _)| gain);
+        let after: Vec<&Buffer> = gain.into_iter().chain([y.buffer]).collect();
+        let buffers = self.with_matrix(&[x.buffer], matrix, &after);
+        self.push(launch, &buffers);
+        Ok(())
+    }
+
+    fn append(&mut self, layer: &'a Layer, cache: &'a LayerCache, rows: usize) -> Result<(), KernelError> {
+        let (a, w, p) = (self.architecture, self.workspace, layer.projections);
+        let index = own_indexer(a, layer).map(|indexer| append::Index {
+            heads: indexer.n_heads as u32,
+            dim: indexer.d_head as u32,
+            layout: layout(indexer.layout),
+            format: self.formats.index,
+            hadamard: self.hadamard,
+        });
+        let spec = Append {
+            lanes: Lanes::of(self.device.features),
+            heads: a.n_heads as u32,
+            nope: a.d_nope as u32,
+            latent: a.kv_rank as u32,
+            rope: a.d_rope as u32,
+            layout: layout(a.rope_layout),
+            format: self.formats.latent,
+            index,
+        };
+        let scale = own_indexer(a, layer).map_or(1.0, |indexer| index_scores::weight_scale(indexer.n_heads, indexer.d_head));
+        let params = append::Params {
+            t: rows as u32,
+            q_stride: layer.queries.o.next_multiple_of(4),
+            q_offset: 0,
+            p_stride: p.stride,
+            kv_offset: p.kv,
+            index_q_offset: if index.is_some() { (a.n_heads * a.d_query()) as u32 } else { 0 },
+            index_k_offset: p.index_k,
+            index_w_offset: p.index_w,
+            eps: a.latent_norm_eps as f32,
+            index_eps: a.indexer.as_ref().map_or(0.0, |indexer| indexer.k_norm_eps as f32),
+            w_scale: scale as f32,
+        };
+        let launch = spec.launch(params, self.device)?;
+        let mut buffers = vec![&w.projections, &w.queries, &layer.norms, &w.step, &w.qfull, &cache.latent];
+        buffers.extend(index.map(|_| &cache.index));
+        self.push(launch, &buffers);
+        Ok(())
+    }
+
+    /// Scores and selects, block after block of rows, in layers with an indexer.
+    fn select(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
+        let (a, w) = (self.architecture, self.workspace);
+        let Some(indexer) = own_indexer(a, layer).filter(|_| shape.sparse) else { return Ok(()) };
+        let (q_stride, w_stride, k) = (layer.queries.o.next_multiple_of(4), layer.projections.stride, indexer.top_k as u32);
+        for first in (0..shape.rows).step_by(w.score_rows) {
+            let rows = w.score_rows.min(shape.rows - first) as u32;
+            let params = index_scores::Params {
+                t: rows,
+                s: shape.bucket as u32,
+                q_stride,
+                q_offset: (a.n_heads * a.d_query()) as u32 + first as u32 * q_stride,
+                w_stride,
+                w_offset: layer.projections.index_w + first as u32 * w_stride,
+                scores_stride: shape.bucket as u32,
+            };
+            let (heads, dim, format) = (indexer.n_heads as u32, indexer.d_head as u32, key_format(self.formats.index));
+            let launch = IndexScores::best(heads, dim, format, rows, self.device).launch(params, self.device)?;
+            let words = |n: u64| 4 * n * first as u64..4 * n * (first as u64 + u64::from(rows));
+            let positions = w.positions.part(words(1));
+            self.push(launch, &[&w.queries, &w.projections, &cache.index, &w.block_table, &positions, &w.scores]);
+            let params = top_k::Params { rows, k, stride: shape.bucket as u32 };
+            let selected = w.selected.part(words(u64::from(k)));
+            let buffers = [&w.scores, &positions, &selected, &w.top_k];
+            for step in TopK::best(self.device).launches(params, self.device)? {
+                let bound: Vec<_> = step.buffers.iter().map(|&i| buffers[i]).collect();
+                self.push(step.launch, &bound);
+            }
+        }
+        Ok(())
+    }
+
+    fn attend(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
+        let w = self.workspace;
+        let slots = if shape.sparse && layer.kind.selection != Selection::All { Slots::Selected } else { Slots::Dense };
+        let (spec, sizes) = mla(self.architecture, self.formats, slots, shape.rows, shape.bucket, self.device);
+        let which = if slots == Slots::Selected { &w.selected } else { &w.positions };
+        if shape.rows > FEW {
+            let MlaDecode { c, r, format, .. } = spec;
+            let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale, .. } = sizes;
+            let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale };
+            let launch = MlaPrefill::best(c, r, h, format, slots, self.device).launch(&sizes, self.device)?;
+            self.push(launch, &[&w.qfull, &cache.latent, &w.block_table, which, &w.u]);
+            return Ok(());
+        }
+        let [partial, combined] = spec.launch(&sizes, self.device)?;
+        self.push(partial, &[&w.qfull, &cache.latent, &w.block_table, which, &w.partials, &w.stats]);
+        self.push(combined, &[&w.partials, &w.stats, &w.u]);
+        Ok(())
+    }
+
+    fn feed_forward(&mut self, layer: &'a Layer, rows: usize) -> Result<(), KernelError> {
+        let (a, w) = (self.architecture, self.workspace);
+        let (input, norm) = self.input(rows, &layer.feed_forward_norm)?;
+        let (mut experts, mut expert_weights) = (&w.only_expert, &w.only_weight);
+        if let (Some(router), Some(sizes)) = (&layer.router, &a.experts) {
+            let logits = Rows::dense(&w.router, sizes.n_routed.next_multiple_of(4));
+            self.product(rows, router, input, logits, norm, false)?;
+            let spec =
+                route::Route { n_experts: sizes.n_routed as u32, n_shared: sizes.n_shared as u32, rule: rule(&sizes.routing) };
+            let params = route::Params { t: rows as u32, logits_stride: logits.stride as u32, logits_offset: 0, scale: 1.0 };
+            let launch = spec.launch(params, self.device)?;
+            let bias = layer.router_bias.as_ref().unwrap_or(&w.no_bias);
+            self.push(launch, &[&w.router, bias, &w.experts, &w.expert_weights]);
+            (experts, expert_weights) = (&w.experts, &w.expert_weights);
+        }
+        let shape = expert_shape(a, layer);
+        if rows <= FEW {
+            self.few_experts(layer, shape, rows, experts, expert_weights)
+        } else {
+            self.many_experts(layer, shape, rows, input, experts, expert_weights)
+        }
+    }
+
+    fn few_experts(
+        &mut self,
+        layer: &'a Layer,
+        shape: Shape,
+        rows: usize,
+        experts: &'a Buffer,
+        expert_weights: &'a Buffer,
+    ) -> Result<(), KernelError> {
+        let (a, w) = (self.architecture, self.workspace);
+        let (up, down) = (&layer.gate_up, &layer.down_experts);
+        let spec = gate_up::GateUp::best(shape, up.format, down.format, true, self.device);
+        let params = gate_up::Params { x_stride: a.d_model as u32, x_offset: 0, eps: a.norm_eps as f32 };
+        let launch = spec.launch(params, rows as u32, self.device)?;
+        let buffers = self.with_matrix(&[&w.h, experts], up, &[&layer.feed_forward_norm, &w.hidden]);
+        self.push(launch, &buffers);
+        let params = down::Params { y_stride: a.d_model as u32, y_offset: 0 };
+        let launch = down::Down::best(shape, down.format, self.device).launch(params, rows as u32, self.device)?;
+        let buffers = self.with_matrix(&[&w.hidden, experts, expert_weights], down, &[&w.h]);
+        self.push(launch, &buffers);
+        Ok(())
+    }
+
+    fn many_experts(
+        &mut self,
+        layer: &'a Layer,
+        shape: Shape,
+        rows: usize,
+        x: Rows<'a>,
+        experts: &'a Buffer,
+        expert_weights: &'a Buffer,
+    ) -> Result<(), KernelError> {
+        let (a, w) = (self.architecture, self.workspace);
+        let (up, down) = (&layer.gate_up, &layer.down_experts);
+        let n = rows as u32 * shape.n_active;
+        let first = grouped::Grouped::best(grouped::Part::GateUp, shape, up.format, self.device);
+        // Both halves share the tiles that the sort has cut, and the format of the hidden values.
+        let second = grouped::Grouped { part: grouped::Part::Down, format: down.format, ..first };
+        let launch = first.sort().launch(sort::Params { n }, self.device)?;
+        self.push(launch, &[experts, &w.order, &w.offsets, &w.tiles]);
+        let params = grouped::Params { x_stride: x.stride as u32, x_offset: 0 };
+        let launch = first.launch(params, n, self.device)?;
+        let buffers = self.with_matrix(&[x.buffer, &w.order, &w.offsets, &w.tiles], up, &[&w.hidden]);
+        self.push(launch, &buffers);
+        let launch = second.launch(params, n, self.device)?;
+        let buffers = self.with_matrix(&[&w.hidden, &w.order, &w.offsets, &w.tiles], down, &[&w.parts]);
+        self.push(launch, &buffers);
+        let params = combine::Params { t: rows as u32, d: a.d_model as u32, y_stride: a.d_model as u32, y_offset: 0 };
+        let launch = combine::Combine { n_active: shape.n_active }.launch(params, self.device)?;
+        self.push(launch, &[&w.parts, expert_weights, &w.h]);
+        Ok(())
+    }
+
+    fn push(&mut self, launch: sferic_shaders::kernel::Launch, buffers: &[&Buffer]) {
+        self.tasks.push(Task::new(launch, buffers));
+    }
+
+    /// The buffers of a launch that multiplies with `matrix`.
+    fn with_matrix<'b>(&self, before: &[&'b Buffer], matrix: &'b Matrix, after: &[&'b Buffer]) -> Vec<&'b Buffer> {
+        before.iter().copied().chain([&matrix.data]).chain(&matrix.scales).chain(after.iter().copied()).collect()
+    }
+}
+
+/// The attention kernel for a step, and its sizes.
+fn mla(
+    a: &Architecture,
+    formats: CacheFormats,
+    slots: Slots,
+    rows: usize,
+    bucket: usize,
+    device: &Capabilities,
+) -> (MlaDecode, Sizes) {
+    let (c, r, h, t) = (a.kv_rank as u32, a.d_rope as u32, a.n_heads as u32, rows as u32);
+    let format = match formats.latent {
+        Format::F32 => LatentFormat::F32,
+        Format::F16 => LatentFormat::F16,
+        Format::Fp8 => LatentFormat::Fp8,
+    };
+    let spec = MlaDecode::best(c, r, h, format, slots, device);
+    let n_slots = match (slots, &a.indexer) {
+        (Slots::Selected, Some(indexer)) => indexer.top_k as u32,
+        _ => bucket as u32,
+    };
+    let sizes = Sizes {
+        t,
+        h,
+        q_stride: h * (c + r),
+        q_offset: 0,
+        u_stride: h * c,
+        u_offset: 0,
+        n_slots,
+        n_splits: spec.splits(t, h, n_slots),
+        scale: a.softmax_scale as f32,
+    };
+    (spec, sizes)
+}
+
+/// Values that partial results of attention and selection take in the largest step.
+pub(crate) fn partial_sizes(a: &Architecture, formats: CacheFormats, context: usize, device: &Capabilities) -> PartialSizes {
+    let mut most = PartialSizes::default();
+    let longest = context.next_multiple_of(PAGE);
+    let buckets = || std::iter::successors(Some(FIRST_BUCKET.min(longest)), |&b| (b < longest).then(|| (2 * b).min(longest)));
+    for slots in [Slots::Dense, Slots::Selected] {
+        for (rows, bucket) in (1..=FEW).flat_map(|rows| buckets().map(move |bucket| (rows, bucket))) {
+            let (spec, sizes) = mla(a, formats, slots, rows, bucket, device);
+            most.partials = most.partials.max(spec.partials_len(&sizes));
+            most.stats = most.stats.max(spec.stats_len(&sizes));
+        }
+    }
+    // Few rows are what is selected in two launches; more of them are tried all the same, since the kernel decides.
+    let Some(indexer) = &a.indexer else { return most };
+    for (rows, bucket) in (0..=9).flat_map(|log| buckets().map(move |bucket| (1 << log, bucket as u32))) {
+        let params = top_k::Params { rows, k: indexer.top_k as u32, stride: bucket };
+        most.top_k = most.top_k.max(TopK::best(device).scratch_words(params, device) as usize);
+    }
+    most
+}
+
+fn own_indexer<'a>(a: &'a Architecture, layer: &Layer) -> Option<&'a Indexer> {
+    a.indexer.as_ref().filter(|_| layer.kind.selection == Selection::Own)
+}
+
+/// A dense block is a mixture of one expert.
+fn expert_shape(a: &Architecture, layer: &Layer) -> Shape {
+    let (d, i) = (a.d_model as u32, layer.down_experts.i);
+    let n_active = match &a.experts {
+        Some(Experts { routing, n_shared, .. }) if layer.router.is_some() => (routing.n_active + n_shared) as u32,
+        _ => 1,
+    };
+    Shape { n_experts: layer.gate_up.z, n_active, d, i }
+}
+
+fn rule(routing: &Routing) -> route::Rule {
+    route::Rule {
+        softmax: !routing.sigmoid,
+        n_group: routing.n_groups,
+        topk_group: routing.top_groups,
+        n_summed: if routing.group_sum_of_two { 2 } else { 1 },
+        n_active: routing.n_active,
+        normalise: routing.normalise,
+        scale: routing.scale,
+    }
+}
+
+fn layout(layout: RopeLayout) -> Layout {
+    match layout {
+        RopeLayout::Interleaved => Layout::Interleaved,
+        RopeLayout::Half => Layout::HalfSplit,
+    }
+}
+
+fn key_format(format: Format) -> KeyFormat {
+    match format {
+        Format::F32 => KeyFormat::F32,
+        Format::F16 => KeyFormat::F16,
+        Format::Fp8 => KeyFormat::Fp8,
+    }
+}
