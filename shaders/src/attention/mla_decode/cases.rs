@@ -45,12 +45,11 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     setups.iter().map(|setup| case(setup, device)).collect()
 }
 
-/// The permutations with cooperative matrices, or what emulates them where an adapter has subgroups of 8 and no matrices.
-fn coop_specs(device: &Capabilities) -> Vec<MlaDecode> {
-    let (lanes, fixed) = (device.subgroup.max, device.subgroup.min == device.subgroup.max);
-    let emulated = !device.features.coopmat && device.features.subgroups && device.features.f16 && lanes == 8;
+/// The permutations with cooperative matrices that `device` offers.
+pub(crate) fn coop_specs(device: &Capabilities) -> Vec<MlaDecode> {
+    let lanes = device.subgroup.max;
     let mut specs = Vec::new();
-    if !fixed || !(emulated || device.features.coopmat) {
+    if !device.features.coopmat || device.subgroup.min != lanes {
         return specs;
     }
     for (format, slots) in [
@@ -60,7 +59,7 @@ fn coop_specs(device: &Capabilities) -> Vec<MlaDecode> {
         (LatentFormat::Fp8, Slots::Dense),
     ] {
         for head_tiles in [1, 2] {
-            let spec = MlaDecode { c: 512, r: 64, format, slots, tiles: Tiles::Coop { head_tiles, lanes, emulated } };
+            let spec = MlaDecode { c: 512, r: 64, format, slots, tiles: Tiles::Coop { head_tiles, lanes } };
             if spec.workgroup_bytes() <= device.limits.max_workgroup_bytes {
                 specs.push(spec);
             }

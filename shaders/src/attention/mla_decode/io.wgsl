@@ -1,5 +1,5 @@
 // What the attention kernels read: queries, cached rows, and where the rows of the slots are.
-// Needs the constants LATENT and ROTATED (C and R), ROWS (rows of one step), and the alias CacheVector.
+// Needs the alias CacheVector.
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>; // (T, H, C+R) f32 in rows of q_stride
 @group(0) @binding(1) var<storage, read> cache: array<CacheVector>; // (PAGES, 64, C+R) f16, f32 or e4m3 rows
@@ -10,21 +10,6 @@ const LOWEST: f32 = -3e38;
 // Marks an unfilled slot in sh_row.
 const UNFILLED: u32 = 0x80000000u;
 
-var<workgroup> sh_row: array<u32, ROWS>;
-
 fn physical_row(position: u32) -> u32 {
     return block_table[position >> 6u] * 64u + (position & 63u);
-}
-
-// Writes the physical row of slot first + i to sh_row[i]. An unfilled slot gets the row of slot first, so that what is read there is finite.
-fn find_row(t: u32, first: u32, end: u32, i: u32) {
-    var position = -1;
-    if first + i < end {
-        position = slot_position(t, first + i);
-    }
-    if position >= 0 {
-        sh_row[i] = physical_row(u32(position));
-    } else {
-        sh_row[i] = physical_row(u32(slot_position(t, first))) | UNFILLED;
-    }
 }

@@ -14,11 +14,25 @@ const CHUNK8: u32 = 4u;
 // One vector of padding keeps the banks apart.
 const CHUNK_STRIDE: u32 = 2u * CHUNK8 + 1u;
 
+var<workgroup> sh_row: array<u32, ROWS>;
 var<workgroup> sh_keys: array<vec4<f32>, ROWS * CHUNK_STRIDE>;
 var<workgroup> sh_query: array<vec4<f32>, HEADS * CHUNK_STRIDE>;
 // Vector g of a head holds the slots g, g + 16, g + 32, g + 48 of the step: first scores, then their exponentials.
 var<workgroup> sh_scores: array<vec4<f32>, HEADS * 16u>;
 var<workgroup> sh_decay: array<f32, HEADS>;
+
+// Writes the physical row of slot first + i to sh_row[i]. An unfilled slot gets the row of slot first, so that what is read there is finite.
+fn find_row(t: u32, first: u32, end: u32, i: u32) {
+    var position = -1;
+    if first + i < end {
+        position = slot_position(t, first + i);
+    }
+    if position >= 0 {
+        sh_row[i] = physical_row(u32(position));
+    } else {
+        sh_row[i] = physical_row(u32(slot_position(t, first))) | UNFILLED;
+    }
+}
 
 // Stages the values [32 chunk, 32 chunk + 32) of the rows and of the query; zeros beyond the width.
 fn stage(lid: u32, t: u32, first_head: u32, chunk: u32) {

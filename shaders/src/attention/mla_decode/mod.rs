@@ -15,7 +15,7 @@ mod tests;
 
 pub use oracle::mla_decode;
 
-use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, launch};
+use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, launch, unrolled};
 
 /// Format of the cached latent rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,8 +71,6 @@ pub enum Tiles {
         head_tiles: u32,
         /// Lanes of a subgroup; the adapter must have no other size.
         lanes: u32,
-        /// The same algorithm without cooperative matrices, slowly: for the suites of adapters that lack them.
-        emulated: bool,
     },
 }
 
@@ -142,8 +140,8 @@ impl MlaDecode {
     const NAME: &str = "attention/mla_decode";
     /// Most splits of a query.
     pub const MAX_SPLITS: u32 = 256;
-    /// Workgroups that a launch aims at: two for each of the 132 processors of a large GPU.
-    const WORKGROUPS: u32 = 264;
+    /// Processors of a large GPU.
+    const PROCESSORS: u32 = 132;
     const COMBINE_SIZE: u32 = 256;
 
     /// The best permutation on `device` for `h` heads.
@@ -174,11 +172,14 @@ impl MlaDecode {
         h.next_multiple_of(self.heads())
     }
 
-    /// How many splits keep a large GPU busy: enough workgroups, but no split of less than one step.
+    /// How many splits keep a large GPU busy: enough workgroups, no split of less than one step, and none with more steps than the others need.
     pub fn splits(self, t: u32, h: u32, n_slots: u32) -> u32 {
-        let most = n_slots.div_ceil(self.rows()).clamp(1, Self::MAX_SPLITS);
+        let steps = n_slots.div_ceil(self.rows()).max(1);
         let one = t * h.div_ceil(self.heads());
-        (Self::WORKGROUPS / one.max(1)).clamp(1, most)
+        // With matrices a workgroup has a processor for itself, and one left over would take as long as all.
+        let workgroups = if matches!(self.tiles, Tiles::Coop { .. }) { Self::PROCESSORS } else { 2 * Self::PROCESSORS };
+        let most = (workgroups / one.max(1)).clamp(1, steps.min(Self::MAX_SPLITS));
+        steps.div_ceil(steps.div_ceil(most))
     }
 
     /// Values of the buffer `partials`, f32.
@@ -194,14 +195,22 @@ impl MlaDecode {
     fn workgroup_bytes(self) -> u32 {
         match self.tiles {
             Tiles::Fma { heads } => 4 * 64 + 16 * (64 * 9 + heads * 9 + heads * 16) + 4 * heads,
-            Tiles::Coop { .. } => 4 * 32 + 16 * (32 * 73 + 2 * self.heads() * 9) + 12 * self.heads(),
+            Tiles::Coop { .. } => 4 * 128 + 16 * (32 * 73 + self.scores()) + 12 * self.heads(),
         }
+    }
+
+    /// Vectors of the scores with cooperative matrices: two partial sums of 32 slots, or a patch of 16 × 16 for each of eight subgroups.
+    fn scores(self) -> u32 {
+        (2 * self.heads() * 9).max(8 * 64)
     }
 
     /// The program of the first dispatch. Buffers: q, cache, block_table, selected or positions, partials, stats.
     pub fn partial_program(self) -> Program {
-        let outputs = [Binding::write("partials"), Binding::write("stats")];
-        let sums = if matches!(self.tiles, Tiles::Fma { .. }) { include_str!("partials_fma.wgsl") } else { "" };
+        let outputs = [Binding::write("sums"), Binding::write("stats")];
+        let sums = match self.tiles {
+            Tiles::Fma { .. } => include_str!("partials_fma.wgsl"),
+            Tiles::Coop { .. } => include_str!("partials_coop.wgsl"),
+        };
         self.program(Self::NAME, &[include_str!("partials.wgsl"), sums], &outputs, false)
     }
 
@@ -217,6 +226,7 @@ impl MlaDecode {
             Slots::Dense => (prelude.fragment(include_str!("slots_dense.wgsl")), "positions"),
         };
         let prelude = if self.format == LatentFormat::Fp8 { prelude.fragment(include_str!("e4m3.wgsl")) } else { prelude };
+        let mut counts = vec![("KEY_TILES", 9), ("ROW_TILES", 2), ("COLUMN_TILES", 4)];
         let (prelude, source, workgroup, features, tiles) = match self.tiles {
             Tiles::Fma { heads } => {
                 let prelude = prelude.constant("HEADS", heads).fragment(match self.format {
@@ -226,25 +236,32 @@ impl MlaDecode {
                 });
                 (prelude, include_str!("mla_decode.wgsl"), 16 * heads, Features::BASE, format!("fma,h{heads}"))
             }
-            Tiles::Coop { head_tiles, lanes, emulated } => {
-                let prelude = prelude.constant("HEAD_TILES", head_tiles).constant("LANES", lanes);
-                let prelude = prelude.fragment(match self.format {
-                    LatentFormat::Fp8 => include_str!("stage_fp8.wgsl"),
-                    _ => include_str!("stage_f16.wgsl"),
-                });
-                let (prelude, features, name) = if emulated {
-                    (prelude.fragment(include_str!("matrices_emulated.wgsl")), Features::SUBGROUPS_F16, "emulated")
-                } else {
-                    (prelude.fragment(include_str!("matrices.wgsl")), Features::COOPMAT, "coop")
+            Tiles::Coop { head_tiles, lanes } => {
+                let (items, stage) = match self.format {
+                    LatentFormat::Fp8 => (40, include_str!("stage_fp8.wgsl")),
+                    _ => (72, include_str!("stage_f16.wgsl")),
                 };
-                let tiles = format!("{name},h{}", 16 * head_tiles);
-                (prelude, include_str!("mla_decode_coop.wgsl"), 4 * head_tiles * lanes, features, tiles)
+                let loads = self.rows() * items / (8 * lanes);
+                let query_loads = self.heads() * 144 / (8 * lanes);
+                let constants = [
+                    ("HEAD_TILES", head_tiles),
+                    ("LANES", lanes),
+                    ("LOADS", loads),
+                    ("QUERY_LOADS", query_loads),
+                    ("SCORES", self.scores()),
+                ];
+                counts.extend(constants);
+                let prelude = constants.into_iter().fold(prelude, |prelude, (name, value)| prelude.constant(name, value));
+                let prelude = prelude.fragment(stage).fragment(include_str!("matrices.wgsl"));
+                let tiles = format!("coop,h{}", 16 * head_tiles);
+                (prelude, include_str!("mla_decode_coop.wgsl"), 8 * lanes, Features::COOPMAT, tiles)
             }
         };
         let inputs = [Binding::read("q"), Binding::read("cache"), Binding::read("block_table"), Binding::read(slots)];
         let bindings = [&inputs, outputs].concat();
         let name = format!("{kernel}[{slots},{},{tiles},c{},r{}]", self.format.name(), self.c, self.r);
-        Program::new(name, &prelude, source, &bindings, [workgroup, 1, 1])
+        let source = unrolled(source, &counts);
+        Program::new(name, &prelude, &source, &bindings, [workgroup, 1, 1])
             .with_workgroup_bytes(self.workgroup_bytes())
             .with_features(features)
     }
@@ -324,11 +341,7 @@ impl MlaDecode {
     pub fn launch(self, sizes: &Sizes, device: &Capabilities) -> Result<[Launch; 2], KernelError> {
         self.check_widths(Self::NAME)?;
         self.check_sizes(sizes)?;
-        if let Tiles::Coop { lanes, .. } = self.tiles
-            && (device.subgroup.min, device.subgroup.max) != (lanes, lanes)
-        {
-            return Err(KernelError::shape(Self::NAME, "lanes of a subgroup", lanes.to_string(), u64::from(device.subgroup.max)));
-        }
+        self.tiles.check_lanes(Self::NAME, device)?;
         let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, n_splits, scale } = *sizes;
         let padded_heads = self.padded_heads(h);
         let scale = scale * std::f32::consts::LOG2_E;
@@ -347,6 +360,16 @@ impl MlaDecode {
 }
 
 impl Tiles {
+    /// Checks on behalf of `kernel` that subgroups have the size that the matrices are laid out for.
+    pub(crate) fn check_lanes(self, kernel: &str, device: &Capabilities) -> Result<(), KernelError> {
+        match self {
+            Self::Coop { lanes, .. } if (device.subgroup.min, device.subgroup.max) != (lanes, lanes) => {
+                Err(KernelError::shape(kernel, "lanes of a subgroup", lanes.to_string(), u64::from(device.subgroup.max)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What rounding may do in a case: in f32, exponents up to 90 and sums of some thousand terms; with matrices, the query rounded to 11
     /// bits (four standard deviations of the error of a score) and probabilities rounded to 11 bits. Both are relative to values of about 1.
     pub(crate) fn tolerance(self, spread: f32, growth: f32) -> f64 {
@@ -358,6 +381,6 @@ impl Tiles {
 
     /// Cooperative matrices for `h` heads.
     fn coop(h: u32, lanes: u32) -> Self {
-        Self::Coop { head_tiles: if h > 16 { 2 } else { 1 }, lanes, emulated: false }
+        Self::Coop { head_tiles: if h > 16 { 2 } else { 1 }, lanes }
     }
 }

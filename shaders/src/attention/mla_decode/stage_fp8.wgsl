@@ -1,5 +1,4 @@
-// Stages the rows of a step as f16 in workgroup memory, from rows of 656 bytes: 32 vectors of 16 e4m3 codes, one of 4 scales, 8 of bf16.
-// An item is a vector of codes or of bf16; five loads are under way at once.
+// A staged item is a vector of 16 e4m3 codes or of 8 bf16 values, 40 to a row of 656 bytes: 32 of codes, one vector of 4 scales between, 8 of bf16.
 
 struct Item {
     words: vec4<u32>,
@@ -8,9 +7,8 @@ struct Item {
 
 const ITEMS: u32 = 40u;
 
-fn row_item(i: u32) -> Item {
-    let at = (sh_row[i / ITEMS] & ~UNFILLED) * 41u;
-    let item = i % ITEMS;
+fn fetch(row: u32, item: u32) -> Item {
+    let at = row * 41u;
     return Item(cache[at + select(item + 1u, item, item < 32u)], bitcast<f32>(cache[at + 32u][item / 8u & 3u]));
 }
 
@@ -19,10 +17,9 @@ fn e4m3_halves(word: u32, scale: f16) -> vec4<f16> {
     return vec4<f16>(vec4(e4m3_pair(word), e4m3_pair(word >> 16u))) * scale;
 }
 
-fn stage_item(i: u32, value: Item) {
-    let item = i % ITEMS;
+fn put(row: u32, item: u32, value: Item) {
     let w = value.words;
-    let at = i / ITEMS * ROW_STRIDE;
+    let at = row * ROW_STRIDE;
     if item < 32u {
         let scale = f16(256.0 * value.scale);
         sh_rows[at + 4u * item] = e4m3_halves(w.x, scale);
@@ -32,20 +29,5 @@ fn stage_item(i: u32, value: Item) {
     } else {
         sh_rows[at + 64u + 2u * item] = vec4<f16>(vec4(bf16_two(w.x), bf16_two(w.y)));
         sh_rows[at + 65u + 2u * item] = vec4<f16>(vec4(bf16_two(w.z), bf16_two(w.w)));
-    }
-}
-
-fn stage_rows(lid: u32) {
-    for (var i = lid; i < ROWS * ITEMS; i += 5u * WG_SIZE) {
-        let v0 = row_item(i);
-        let v1 = row_item(i + WG_SIZE);
-        let v2 = row_item(i + 2u * WG_SIZE);
-        let v3 = row_item(i + 3u * WG_SIZE);
-        let v4 = row_item(i + 4u * WG_SIZE);
-        stage_item(i, v0);
-        stage_item(i + WG_SIZE, v1);
-        stage_item(i + 2u * WG_SIZE, v2);
-        stage_item(i + 3u * WG_SIZE, v3);
-        stage_item(i + 4u * WG_SIZE, v4);
     }
 }

@@ -63,7 +63,7 @@ fn matrices_need_one_subgroup_size() {
     device.subgroup = SubgroupSizes { min: 32, max: 32 };
     let best = |device: &Capabilities| MlaDecode::best(512, 64, 128, LatentFormat::F16, Slots::Selected, device);
     let coop = best(&device);
-    assert_eq!(coop.tiles, Tiles::Coop { head_tiles: 2, lanes: 32, emulated: false });
+    assert_eq!(coop.tiles, Tiles::Coop { head_tiles: 2, lanes: 32 });
     device.subgroup.min = 16;
     assert_eq!(best(&device).tiles, Tiles::Fma { heads: 16 });
     let sizes = Sizes { h: 128, q_stride: 73_728, u_stride: 65_536, ..SIZES };
@@ -77,4 +77,7 @@ fn splits_fill_the_device_and_no_more() {
     assert_eq!(spec.splits(1, 8, 1 << 20), MlaDecode::MAX_SPLITS);
     assert_eq!(spec.splits(16, 128, 2048), 1);
     assert_eq!(spec.splits(1, 8, 1), 1);
+    let coop = MlaDecode { c: 512, r: 64, tiles: Tiles::Coop { head_tiles: 2, lanes: 32 }, ..spec };
+    assert_eq!(coop.splits(1, 128, 2048), 32, "33 would leave one empty");
+    assert_eq!(coop.splits(16, 128, 2048), 2);
 }

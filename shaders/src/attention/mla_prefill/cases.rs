@@ -2,7 +2,8 @@
 
 use super::{MlaPrefill, Sizes};
 use crate::attention::inputs::{Inputs, Q_OFFSET, SCALE, Setup, U_OFFSET};
-use crate::attention::mla_decode::{LatentFormat, Slots, Tiles};
+use crate::attention::mla_decode::cases::coop_specs;
+use crate::attention::mla_decode::{LatentFormat, MlaDecode, Slots, Tiles};
 use crate::kernel::{Capabilities, Case, Check, Init, KernelError, Step, Work, Worst};
 
 /// The correctness cases that `device` offers.
@@ -23,6 +24,15 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         setups.push((fma(512, 64, 16, format, Selected), [4, 16, 100, 300], &[100, 0, 1, 70]));
         setups.push((fma(512, 64, 16, format, Dense), [3, 20, 200, 200], &[200, 1, 97]));
     }
+    for spec in coop_specs(device) {
+        let MlaDecode { c, r, format, slots, tiles } = spec;
+        // With tiles of 32 heads, the last one is half empty.
+        let spec = MlaPrefill { c, r, format, slots, tiles };
+        match slots {
+            Selected => setups.push((spec, [3, 48, 100, 300], &[100, 0, 65])),
+            Dense => setups.push((spec, [3, 16, 200, 200], &[200, 1, 97])),
+        }
+    }
     let mut found = Vec::new();
     for (spec, [t, h, n_slots, context], filled) in setups {
         let MlaPrefill { c, r, format, slots, .. } = spec;
@@ -30,30 +40,23 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         found.push(case(spec, &setup, device)?);
     }
     // Scores that grow along the slots: the running maximum must rise in every step.
-    for (spec, setup) in growing() {
+    for (spec, setup) in growing(device) {
         found.push(case(spec, &setup, device)?);
     }
     Ok(found)
 }
 
-fn growing() -> impl Iterator<Item = (MlaPrefill, Setup)> {
-    [LatentFormat::F32, LatentFormat::F16, LatentFormat::Fp8].into_iter().map(|format| {
-        let (c, r, slots) = (512, 64, Slots::Dense);
-        let setup = Setup {
-            c,
-            r,
-            format,
-            slots,
-            t: 2,
-            h: 16,
-            n_slots: 256,
-            context: 256,
-            spread: 1.0,
-            growth: 60.0,
-            filled: &[256, 140],
-        };
-        (MlaPrefill { c, r, format, slots, tiles: Tiles::Fma { heads: 16 } }, setup)
-    })
+fn growing(device: &Capabilities) -> Vec<(MlaPrefill, Setup)> {
+    let (c, r, slots) = (512, 64, Slots::Dense);
+    let tiles = Tiles::Fma { heads: 16 };
+    let fma = [LatentFormat::F32, LatentFormat::F16, LatentFormat::Fp8].map(|format| MlaPrefill { c, r, format, slots, tiles });
+    let coop = coop_specs(device).into_iter().filter(|spec| spec.slots == slots);
+    let coop = coop.map(|MlaDecode { format, tiles, .. }| MlaPrefill { c, r, format, slots, tiles });
+    let setup = |spec: MlaPrefill| {
+        let (format, filled) = (spec.format, &[256, 140][..]);
+        (spec, Setup { c, r, format, slots, t: 2, h: 16, n_slots: 256, context: 256, spread: 1.0, growth: 60.0, filled })
+    };
+    fma.into_iter().chain(coop).map(setup).collect()
 }
 
 /// The benchmark cases that `device` offers: 2048 selected rows of 65,536 with 128 heads, and short dense contexts with 16.

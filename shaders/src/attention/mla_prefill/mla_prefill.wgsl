@@ -16,7 +16,7 @@ struct Params {
     scale: f32,
 }
 
-@group(0) @binding(4) var<storage, read_write> u: array<vec4<f32>>; // (T, H, C) f32 in rows of u_stride
+@group(0) @binding(4) var<storage, read_write> sums: array<vec4<f32>>; // (T, H, C) f32 in rows of u_stride
 @group(0) @binding(5) var<storage, read> params: Params;
 
 fn slot_range(n: u32, split: u32) -> vec2<u32> {
@@ -26,13 +26,4 @@ fn slot_range(n: u32, split: u32) -> vec2<u32> {
 // Leaves what the sums of a head are multiplied by.
 fn keep_stats(t: u32, split: u32, first_head: u32, head: u32, largest: f32, total: f32) {
     sh_decay[head] = select(0.0, 1.0 / total, total > 0.0);
-}
-
-// Eight columns of a head.
-fn keep_sums(t: u32, split: u32, first_head: u32, head: u32, column: u32, low: vec4<f32>, high: vec4<f32>) {
-    if first_head + head < params.h {
-        let at = (t * params.u_stride + params.u_offset + (first_head + head) * LATENT) / 4u + 2u * column;
-        u[at] = low * sh_decay[head];
-        u[at + 1u] = high * sh_decay[head];
-    }
 }

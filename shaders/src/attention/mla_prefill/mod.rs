@@ -72,8 +72,13 @@ impl MlaPrefill {
 
     /// The best permutation on `device` for `h` heads.
     pub fn best(c: u32, r: u32, h: u32, format: LatentFormat, slots: Slots, device: &Capabilities) -> Self {
-        let _ = device;
-        Self { c, r, format, slots, tiles: Tiles::Fma { heads: h.next_power_of_two().clamp(4, 16) } }
+        let MlaDecode { tiles, .. } = MlaDecode::best(c, r, h, format, slots, device);
+        // A tile of heads is written whole.
+        let tiles = match tiles {
+            Tiles::Coop { .. } if !h.is_multiple_of(16) => Tiles::Fma { heads: 16 },
+            tiles => tiles,
+        };
+        Self { c, r, format, slots, tiles }
     }
 
     /// The kernel of one split, which this one ends differently.
@@ -84,7 +89,11 @@ impl MlaPrefill {
 
     /// The composed program. Buffers: q, cache, block_table, selected or positions, u.
     pub fn program(self) -> Program {
-        self.rows().program(Self::NAME, &[include_str!("mla_prefill.wgsl")], &[Binding::write("u")], true)
+        let sums = match self.tiles {
+            Tiles::Fma { .. } => include_str!("ending_fma.wgsl"),
+            Tiles::Coop { .. } => include_str!("ending_coop.wgsl"),
+        };
+        self.rows().program(Self::NAME, &[include_str!("mla_prefill.wgsl"), sums], &[Binding::write("sums")], true)
     }
 
     fn check_sizes(self, sizes: &Sizes) -> Result<(), KernelError> {
@@ -92,6 +101,9 @@ impl MlaPrefill {
         let at_least_1 = [("queries T", t), ("heads H", h), ("slots K", n_slots)];
         if let Some((what, _)) = at_least_1.into_iter().find(|(_, n)| *n == 0) {
             return Err(KernelError::shape(Self::NAME, what, "at least 1", 0));
+        }
+        if matches!(self.tiles, Tiles::Coop { .. }) && h % 16 != 0 {
+            return Err(KernelError::shape(Self::NAME, "heads H", "a multiple of 16", u64::from(h)));
         }
         let fours =
             [("query stride", q_stride), ("query offset", q_offset), ("output stride", u_stride), ("output offset", u_offset)];
@@ -114,6 +126,7 @@ impl MlaPrefill {
     /// the adapter lacks.
     pub fn launch(self, sizes: &Sizes, device: &Capabilities) -> Result<Launch, KernelError> {
         self.rows().check_widths(Self::NAME)?;
+        self.tiles.check_lanes(Self::NAME, device)?;
         self.check_sizes(sizes)?;
         let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale } = *sizes;
         let scale = scale * std::f32::consts::LOG2_E;
