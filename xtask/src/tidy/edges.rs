@@ -143,7 +143,7 @@ mod tests {
             [
                 "sferic-ops depends on sferic-model; allowed: sferic-shaders",
                 "sferic-ops depends on sferic-engine; allowed: sferic-shaders",
-                "sferic-engine depends on sferic-testkit; allowed: sferic-model, sferic-weights, sferic-text",
+                "sferic-engine depends on sferic-testkit; allowed: sferic-lightning, sferic-model, sferic-weights, sferic-text",
                 "package sferic-extra has no place in the table of edges: add it there and to ARCHITECTURE.md",
             ]
         );
