@@ -1,6 +1,7 @@
 //! Tokens drawn on the device: many steps of decode without a word crossing the bus.
 
-use crate::model::{Model, ModelError, Recorded, Request, Sequence};
+use crate::model::{Model, ModelError, Recorded, Request};
+use crate::sequence::Sequence;
 use sferic_gpu::{Buffer, Device, GpuError, Graph, Task};
 use sferic_shaders::sample::next_token::{BAD_LOGITS, NOTHING_TO_DRAW, NextToken, STATE_HEADER, Settings, Shape};
 use std::sync::Arc;

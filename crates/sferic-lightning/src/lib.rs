@@ -8,16 +8,21 @@
 pub mod architecture;
 mod cache;
 mod decode;
+mod formats;
 mod model;
 pub mod pages;
 mod record;
+mod sequence;
+mod terms;
 pub mod weights;
 mod workspace;
 
 pub use cache::{CacheError, CacheFormats};
 pub use decode::{Decoder, Drawn};
-pub use model::{Logits, Model, ModelError, Output, Replay, Request, Sequence, Settings};
+pub use formats::Formats;
+pub use model::{Logits, Model, ModelError, Output, Replay, Request, Settings};
+pub use sequence::Sequence;
 pub use sferic_gpu::Device;
 pub use sferic_shaders::kernel::WeightFormat;
 pub use sferic_shaders::sample::next_token::Settings as Sampling;
-pub use weights::{Formats, LoadError, ModelWeights, Source};
+pub use weights::{LoadError, ModelWeights, Source};

@@ -1,9 +1,10 @@
-//! A model on a device, and the sequences that it computes.
+//! A model on a device: its recorded steps and their submission.
 
 use crate::architecture::{Architecture, Selection};
 use crate::cache::{CacheError, CacheFormats, Caches};
 use crate::pages::{OutOfPages, PAGE, Table};
 use crate::record::{FIRST_BUCKET, Recorder, StepShape, partial_sizes};
+use crate::sequence::Sequence;
 use crate::weights::ModelWeights;
 use crate::workspace::{LOGIT_ROWS, Workspace};
 use sferic_gpu::{Device, GpuError, Graph, ReadBack, Task};
@@ -129,8 +130,8 @@ struct Inner {
 }
 
 /// What changes from step to step.
-struct State {
-    caches: Caches,
+pub(crate) struct State {
+    pub(crate) caches: Caches,
     recorded: HashMap<Key, Arc<Recorded>>,
     /// The caches' buffers that the recorded steps bind.
     generation: u64,
@@ -140,7 +141,7 @@ struct State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    shape: StepShape,
+    pub(crate) shape: StepShape,
     /// The rows whose logits follow.
     logits: (usize, usize),
 }
@@ -222,14 +223,14 @@ impl Model {
 
     /// Starts an empty sequence.
     pub fn sequence(&self) -> Sequence {
-        Sequence { model: self.clone(), table: Table::default(), tokens: Vec::new(), shared: true }
+        Sequence::new(self.clone())
     }
 
     pub(crate) fn workspace(&self) -> &Workspace {
         &self.0.workspace
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -294,7 +295,7 @@ impl Model {
     }
 
     /// The head for every row of a step, a few rows at a time.
-    async fn heads(&self, rows: usize) -> Result<Vec<(Graph, usize)>, ModelError> {
+    pub(crate) async fn heads(&self, rows: usize) -> Result<Vec<(Graph, usize)>, ModelError> {
         let mut heads = Vec::new();
         for first in (0..rows).step_by(LOGIT_ROWS) {
             let n = LOGIT_ROWS.min(rows - first);
@@ -324,7 +325,7 @@ impl Model {
     }
 
     /// Submits a step. Nothing of another step comes between.
-    fn submit(&self, recorded: &Recorded, heads: &[(Graph, usize)], step: &Step<'_>) -> Shown {
+    pub(crate) fn submit(&self, recorded: &Recorded, heads: &[(Graph, usize)], step: &Step<'_>) -> Shown {
         let Inner { device, workspace: w, architecture: a, .. } = &*self.0;
         let rows = step.ids.len();
         let _turn = self.write_step(step.ids, step.start, step.table);
@@ -374,13 +375,13 @@ pub(crate) struct Turn<'a> {
 }
 
 /// What a submission needs to know of its step.
-struct Step<'a> {
-    ids: &'a [u32],
-    start: usize,
-    table: &'a Table,
-    request: Request,
-    shape: StepShape,
-    replay: &'a Replay,
+pub(crate) struct Step<'a> {
+    pub(crate) ids: &'a [u32],
+    pub(crate) start: usize,
+    pub(crate) table: &'a Table,
+    pub(crate) request: Request,
+    pub(crate) shape: StepShape,
+    pub(crate) replay: &'a Replay,
 }
 
 impl std::fmt::Debug for Model {
@@ -391,21 +392,21 @@ impl std::fmt::Debug for Model {
 
 /// What is on its way to the host.
 #[derive(Default)]
-struct Shown {
-    layers: Vec<ShownLayer>,
-    last: Vec<ReadBack>,
+pub(crate) struct Shown {
+    pub(crate) layers: Vec<ShownLayer>,
+    pub(crate) last: Vec<ReadBack>,
 }
 
 /// What a layer shows.
 #[derive(Default)]
-struct ShownLayer {
-    selected: Option<ReadBack>,
-    hidden: Option<ReadBack>,
-    experts: Option<ReadBack>,
+pub(crate) struct ShownLayer {
+    pub(crate) selected: Option<ReadBack>,
+    pub(crate) hidden: Option<ReadBack>,
+    pub(crate) experts: Option<ReadBack>,
 }
 
 /// The words that were read, if any were.
-async fn words_of(part: Option<ReadBack>, device: &Device) -> Result<Option<Vec<i32>>, GpuError> {
+pub(crate) async fn words_of(part: Option<ReadBack>, device: &Device) -> Result<Option<Vec<i32>>, GpuError> {
     match part {
         Some(part) => Ok(Some(bytemuck::pod_collect_to_vec(&part.bytes(device).await?))),
         None => Ok(None),
@@ -413,184 +414,10 @@ async fn words_of(part: Option<ReadBack>, device: &Device) -> Result<Option<Vec<
 }
 
 /// Rows of logits without what aligns them.
-fn logit_rows(bytes: &[u8], vocab: usize) -> Vec<f32> {
+pub(crate) fn logit_rows(bytes: &[u8], vocab: usize) -> Vec<f32> {
     floats(bytes).chunks(vocab.next_multiple_of(4)).flat_map(|row| &row[..vocab.min(row.len())]).copied().collect()
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
-}
-
-/// A sequence of tokens with its pages of the caches, which it lets go of when it is dropped.
-pub struct Sequence {
-    model: Model,
-    table: Table,
-    tokens: Vec<u32>,
-    /// Whether its pages may be shared: not when it attended to more than the selected tokens, which changes what is cached.
-    shared: bool,
-}
-
-impl Sequence {
-    /// Tokens that are cached.
-    pub fn tokens(&self) -> &[u32] {
-        &self.tokens
-    }
-
-    /// Number of tokens that are cached.
-    pub fn len(&self) -> usize {
-        self.tokens.len()
-    }
-
-    /// Whether nothing is cached.
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
-    }
-
-    pub(crate) fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// The device.
-    pub fn device(&self) -> &Device {
-        &self.model.0.device
-    }
-
-    /// Most tokens of a step.
-    pub fn longest_step(&self) -> usize {
-        self.model.0.settings.chunk
-    }
-
-    /// Forgets the tokens after `n_tokens`, whose pages nobody else knows and which stay the sequence's.
-    pub(crate) fn rewind(&mut self, n_tokens: usize) {
-        if self.shared {
-            self.truncate(n_tokens);
-        } else {
-            self.tokens.truncate(n_tokens);
-        }
-    }
-
-    pub(crate) fn table(&self) -> &Table {
-        &self.table
-    }
-
-    /// Makes room for `n_tokens` in all.
-    pub(crate) fn reserve(&mut self, n_tokens: usize) -> Result<(), ModelError> {
-        let context = self.model.0.settings.context;
-        if n_tokens > context {
-            return Err(ModelError::ContextFull { found: n_tokens, context });
-        }
-        Ok(self.model.state().caches.reserve(&self.model.0.device, &mut self.table, n_tokens)?)
-    }
-
-    /// Takes tokens as computed.
-    pub(crate) fn computed(&mut self, ids: impl IntoIterator<Item = u32>) {
-        self.tokens.extend(ids);
-        if self.shared {
-            self.model.state().caches.pages.publish(&mut self.table, &self.tokens);
-        }
-    }
-
-    /// Takes `n_tokens` tokens as computed, with rows and keys of random numbers in the caches: a long context for benchmarks, at once.
-    ///
-    /// # Errors
-    /// [`ModelError`] when they do not fit.
-    pub fn pretend(&mut self, n_tokens: usize, seed: u64) -> Result<(), ModelError> {
-        self.reserve(n_tokens)?;
-        self.shared = false;
-        self.tokens.resize(n_tokens, 0);
-        let model = self.model.clone();
-        Ok(model.state().caches.fill(&model.0.device, &self.table, seed)?)
-    }
-
-    /// Shortens the sequence to its first `n_tokens` tokens or, where the last page is shared with others, to the end of the page before.
-    pub fn truncate(&mut self, n_tokens: usize) {
-        if n_tokens >= self.tokens.len() {
-            return;
-        }
-        let mut state = self.model.state();
-        let kept = state.caches.pages.kept(&self.table, n_tokens);
-        state.caches.pages.truncate(&mut self.table, n_tokens);
-        self.tokens.truncate(kept);
-    }
-
-    /// Makes the sequence the longest computed beginning of `tokens`: its own, or that of any other sequence, in whole pages. At least one token
-    /// is left to compute. Returns the number of tokens that are cached then.
-    pub fn resume(&mut self, tokens: &[u32]) -> usize {
-        let most = tokens.len().saturating_sub(1);
-        let own = self.tokens.iter().zip(&tokens[..most]).take_while(|(cached, new)| cached == new).count();
-        let mut state = self.model.state();
-        let mut found = Table::default();
-        let n_found = if self.shared { state.caches.pages.reuse(&mut found, tokens) } else { 0 };
-        if n_found > own {
-            state.caches.pages.release(&mut self.table);
-            self.table = found;
-            self.tokens = tokens[..n_found].to_vec();
-        } else {
-            state.caches.pages.release(&mut found);
-            drop(state);
-            self.truncate(own);
-        }
-        self.tokens.len()
-    }
-
-    /// Computes the tokens `ids` after those that are cached, at most [`Settings::chunk`] of them.
-    ///
-    /// # Errors
-    /// [`ModelError`]; the sequence is unchanged then.
-    pub async fn advance(&mut self, ids: &[u32], request: Request) -> Result<Output, ModelError> {
-        self.advance_replaying(ids, request, &Replay::new()).await
-    }
-
-    /// As [`advance`](Self::advance) with [`Request::probe`], attending to the selections in `replay` where a layer selects; what it would have
-    /// selected itself is shown all the same.
-    ///
-    /// # Errors
-    /// [`ModelError`]; the sequence is unchanged then.
-    pub async fn advance_replaying(&mut self, ids: &[u32], request: Request, replay: &Replay) -> Result<Output, ModelError> {
-        let model = self.model.clone();
-        let start = self.tokens.len();
-        let chunk = model.0.workspace.rows;
-        if ids.is_empty() {
-            return Ok(Output::default());
-        }
-        if ids.len() > chunk {
-            return Err(ModelError::StepTooLong { found: ids.len(), chunk });
-        }
-        self.reserve(start + ids.len())?;
-        let key = model.key(start, ids.len(), request);
-        let recorded = model.recorded(key).await?;
-        let heads = if request.logits == Logits::All { model.heads(ids.len()).await? } else { Vec::new() };
-        let step = Step { ids, start, table: &self.table, request, shape: key.shape, replay };
-        let shown = model.submit(&recorded, &heads, &step);
-        let device = &model.0.device;
-        let mut output = Output::default();
-        for layer in shown.layers {
-            output.selected.push(words_of(layer.selected, device).await?);
-            if let Some(hidden) = layer.hidden {
-                output.hidden.push(floats(&hidden.bytes(device).await?));
-            }
-            output.experts.push(words_of(layer.experts, device).await?);
-        }
-        for last in shown.last {
-            output.logits.extend(logit_rows(&last.bytes(device).await?, model.0.architecture.vocab));
-        }
-        if request.logits == Logits::None {
-            output.logits.clear();
-        }
-        self.shared &= !request.dense;
-        self.computed(ids.iter().copied());
-        Ok(output)
-    }
-}
-
-impl Drop for Sequence {
-    fn drop(&mut self) {
-        self.model.state().caches.pages.release(&mut self.table);
-    }
-}
-
-impl std::fmt::Debug for Sequence {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sequence").field("tokens", &self.tokens.len()).field("pages", &self.table.pages.len()).finish()
-    }
 }

@@ -3,22 +3,23 @@
 //! A step of few rows, decode above all, multiplies vectors with matrices and norms on the way; a step of many rows multiplies matrices, sorts
 //! the tokens of a mixture by their experts, and norms in launches of its own. Both attend in the absorbed form.
 
-use crate::architecture::{Architecture, Experts, Indexer, RopeLayout, Routing, Selection};
+use crate::architecture::{Architecture, Experts, Indexer, Selection};
 use crate::cache::{CacheFormats, LayerCache};
 use crate::pages::PAGE;
+use crate::terms::{key_format, layout, rule};
 use crate::weights::{Layer, Matrix, ModelWeights};
 use crate::workspace::{LOGIT_ROWS, PartialSizes, Workspace};
 use sferic_gpu::{Buffer, Task};
 use sferic_shaders::attention::mla_decode::{LatentFormat, MlaDecode, Sizes, Slots};
 use sferic_shaders::attention::mla_prefill::{self, MlaPrefill};
-use sferic_shaders::indexer::index_scores::{self, IndexScores, KeyFormat};
+use sferic_shaders::indexer::index_scores::{self, IndexScores};
 use sferic_shaders::indexer::top_k::{self, TopK};
 use sferic_shaders::kernel::{Capabilities, KernelError};
 use sferic_shaders::linear::{embed, gemm, gemv};
 use sferic_shaders::moe::{Shape, combine, down, gate_up, grouped, route, sort};
 use sferic_shaders::norm::rms_norm::{self, RmsNorm};
 use sferic_shaders::rope::append::{self, Append, Format};
-use sferic_shaders::rope::{rotate::Layout, step};
+use sferic_shaders::rope::step;
 use sferic_shaders::shared::Lanes;
 
 /// The smallest context that a step is made for.
@@ -471,31 +472,4 @@ fn expert_shape(a: &Architecture, layer: &Layer) -> Shape {
         _ => 1,
     };
     Shape { n_experts: layer.gate_up.z, n_active, d, i }
-}
-
-fn rule(routing: &Routing) -> route::Rule {
-    route::Rule {
-        softmax: !routing.sigmoid,
-        n_group: routing.n_groups,
-        topk_group: routing.top_groups,
-        n_summed: if routing.group_sum_of_two { 2 } else { 1 },
-        n_active: routing.n_active,
-        normalise: routing.normalise,
-        scale: routing.scale,
-    }
-}
-
-fn layout(layout: RopeLayout) -> Layout {
-    match layout {
-        RopeLayout::Interleaved => Layout::Interleaved,
-        RopeLayout::Half => Layout::HalfSplit,
-    }
-}
-
-fn key_format(format: Format) -> KeyFormat {
-    match format {
-        Format::F32 => KeyFormat::F32,
-        Format::F16 => KeyFormat::F16,
-        Format::Fp8 => KeyFormat::Fp8,
-    }
 }

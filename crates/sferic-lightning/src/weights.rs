@@ -5,6 +5,7 @@
 //! experts at the end of the stack, and a dense feed-forward block is a stack of one expert.
 
 use crate::architecture::{Architecture, LayerKind, Selection};
+use crate::formats::Formats;
 use sferic_gpu::{Buffer, Device, GpuError};
 use sferic_shaders::kernel::random::Random;
 use sferic_shaders::kernel::{WeightFormat, Weights};
@@ -33,28 +34,6 @@ pub enum LoadError<E> {
     /// The kernels do not know this kind of model.
     #[error("the kernels do not run this model: {0}")]
     Unsupported(&'static str),
-}
-
-/// Formats of the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Formats {
-    /// Projections and experts.
-    pub matrices: WeightFormat,
-    /// Embedding and head.
-    pub vocabulary: WeightFormat,
-    /// What errors hurt most: router and `weights_proj`.
-    pub sensitive: WeightFormat,
-}
-
-impl Formats {
-    /// Everything as exact as it gets.
-    pub const F32: Self = Self { matrices: WeightFormat::F32, vocabulary: WeightFormat::F32, sensitive: WeightFormat::F32 };
-
-    /// `matrices` with f32 for what errors hurt most, and q8 for the vocabulary beside q4, as in folders that `sferic convert` writes.
-    pub fn new(matrices: WeightFormat) -> Self {
-        let vocabulary = if matrices == WeightFormat::Q4 { WeightFormat::Q8 } else { matrices };
-        Self { matrices, vocabulary, sensitive: WeightFormat::F32 }
-    }
 }
 
 /// Stacked matrices `[z, o, i]` on the device.
@@ -101,9 +80,9 @@ pub struct Layer {
     pub kind: LayerKind,
     /// `input_layernorm`.
     pub input_norm: Buffer,
-    /// `[q_a | kv_a | wk]` on the normalised hidden state.
+    /// `[q_a | kv_a | wk | weights_proj]` on the normalised hidden state.
     pub down: Matrix,
-    /// `weights_proj` on the normalised hidden state, in layers with an indexer.
+    /// `weights_proj` on the normalised hidden state, where it is not among `down`.
     pub index_weights: Option<Matrix>,
     /// Where `down` and `index_weights` write.
     pub projections: Projections,
@@ -254,7 +233,7 @@ impl<S: Source> Loader<'_, S> {
         queries.push(self.values(&queries_name, &[n_queries, d_query_in])?, n_queries);
         let mut norms = self.vector(&attention("kv_a_layernorm.weight"), a.kv_rank)?;
         let mut index_weights = None;
-        let mut stride = index_k;
+        let (mut index_w, mut stride) = (index_k, index_k);
         if let Some(indexer) = indexer {
             let (heads, width) = (indexer.n_heads, indexer.d_head);
             down.push(self.values(&attention("indexer.wk.weight"), &[width, d])?, width);
@@ -262,15 +241,21 @@ impl<S: Source> Loader<'_, S> {
             norms.extend(self.vector(&attention("indexer.k_norm.weight"), width)?);
             norms.extend(self.vector(&attention("indexer.k_norm.bias"), width)?);
             let values = self.values(&attention("indexer.weights_proj.weight"), &[heads, d])?;
-            index_weights = Some(self.matrix_in(self.formats.sensitive, values, 1, heads, d)?);
+            index_w = down.rows;
             stride = down.rows + heads;
+            if self.formats.of_down(stride * d).is_some() {
+                down.push(values, heads);
+            } else {
+                index_weights = Some(self.matrix_in(self.formats.sensitive, values, 1, heads, d)?);
+            }
         }
         let projections = Projections {
             kv: kv as u32,
             index_k: index_k as u32,
-            index_w: down.rows as u32,
+            index_w: index_w as u32,
             stride: stride.next_multiple_of(4) as u32,
         };
+        let down_format = self.formats.of_down(stride * d).unwrap_or(self.formats.matrices);
         let (absorb, value) = self.expand(a, &attention("kv_b_proj.weight"))?;
         let output = self.values(&attention("o_proj.weight"), &[d, a.n_heads * a.d_value])?;
         let (router, router_bias, gate_up, down_experts) = self.feed_forward(a, &name("mlp"), kind)?;
@@ -281,11 +266,11 @@ impl<S: Source> Loader<'_, S> {
         Ok(Layer {
             kind,
             input_norm: self.norm(&name("input_layernorm.weight"), d)?,
-            down: self.stack(down)?,
+            down: self.stack(down_format, down)?,
             index_weights,
             projections,
             query_norm,
-            queries: self.stack(queries)?,
+            queries: self.stack(self.formats.matrices, queries)?,
             norms: self.buffer("norms", bytemuck::cast_slice(&norms))?,
             absorb,
             value,
@@ -332,7 +317,8 @@ impl<S: Source> Loader<'_, S> {
             gate_up.push(self.values(&format!("{prefix}.gate_proj.weight"), &[width, d])?, width);
             gate_up.push(self.values(&format!("{prefix}.up_proj.weight"), &[width, d])?, width);
             let down = self.values(&format!("{prefix}.down_proj.weight"), &[d, width])?;
-            return Ok((None, None, self.stack(gate_up)?, self.matrix(scaled(down, a.residual_scale), 1, d, width)?));
+            let gate_up = self.stack(self.formats.matrices, gate_up)?;
+            return Ok((None, None, gate_up, self.matrix(scaled(down, a.residual_scale), 1, d, width)?));
         };
         let (routed, shared, width) = (experts.n_routed, experts.n_shared, experts.width);
         let router = self.values(&format!("{prefix}.gate.weight"), &[routed, d])?;
@@ -389,9 +375,9 @@ impl<S: Source> Loader<'_, S> {
         self.buffer(name, bytemuck::cast_slice(&values))
     }
 
-    fn stack(&mut self, stack: Stack) -> Result<Matrix, LoadError<S::Error>> {
+    fn stack(&mut self, format: WeightFormat, stack: Stack) -> Result<Matrix, LoadError<S::Error>> {
         let values = if stack.is_random { Values::Random } else { Values::Given(stack.values) };
-        self.matrix(values, 1, stack.rows, stack.columns)
+        self.matrix_in(format, values, 1, stack.rows, stack.columns)
     }
 
     fn matrix(&mut self, values: Values, z: usize, o: usize, i: usize) -> Result<Matrix, LoadError<S::Error>> {
