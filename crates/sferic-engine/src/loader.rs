@@ -74,7 +74,7 @@ pub struct Inspection {
 pub async fn inspect(folder: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, EngineError> {
     let source = Source::open(folder.as_ref())?;
     let device = choose_device(&options.device).await?;
-    let plan = MemoryPlan::new(&source.config, &device.info, options.max_context, options.prefill_chunk);
+    let plan = plan(&source, options, &device);
     Ok(Inspection {
         n_parameters: source.config.n_parameters(),
         fits: plan.check(),
@@ -206,7 +206,7 @@ impl Source {
 
 async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<Engine, EngineError> {
     let chosen = choose_device(&options.device).await?;
-    let plan = MemoryPlan::new(&source.config, &chosen.info, options.max_context, options.prefill_chunk);
+    let plan = plan(&source, &options, &chosen);
     plan.check()?;
     let state = LoadProgress { loaded_bytes: 0, total_bytes: plan.weight_bytes };
     let mut tensors = Tensors { checkpoint: &source.checkpoint, progress, state };
@@ -240,15 +240,29 @@ async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(L
     }))
 }
 
+/// The memory plan of the path that will be taken.
+fn plan(source: &Source, options: &EngineOptions, chosen: &Chosen) -> MemoryPlan {
+    let (config, context, chunk) = (&source.config, options.max_context, options.prefill_chunk);
+    if !chosen.is_gpu() || options.path == ComputePath::Reference || against_kernels(config, options).is_some() {
+        return MemoryPlan::new(config, &chosen.info, context, chunk);
+    }
+    let formats = runtime::formats_of(options.weights, options.cache, &source.report.dtypes);
+    MemoryPlan::for_kernels(config, &chosen.info, formats, context, chunk)
+}
+
+/// Why the kernels cannot compute a model with these options, if they cannot.
+fn against_kernels(config: &Config, options: &EngineOptions) -> Option<&'static str> {
+    let reference_only = runtime::needs_reference(&options.model).then_some("a switch is set that the reference path alone has");
+    runtime::unsupported(config).or(reference_only)
+}
+
 /// The chosen device for our kernels, where they are to compute the model and can.
 async fn kernels_device(
     config: &Config,
     options: &EngineOptions,
     chosen: &Chosen,
 ) -> Result<Option<sferic_lightning::Device>, EngineError> {
-    let reference_only = runtime::needs_reference(&options.model).then_some("a switch is set that the reference path alone has");
-    let against = runtime::unsupported(config).or(reference_only);
-    match (options.path, against) {
+    match (options.path, against_kernels(config, options)) {
         (ComputePath::Reference, _) | (ComputePath::Auto, Some(_)) => Ok(None),
         (ComputePath::Kernels, Some(why)) => Err(EngineError::NoKernels { why: why.into() }),
         (path, None) => match chosen.start_kernels().await {

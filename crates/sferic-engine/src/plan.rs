@@ -1,13 +1,16 @@
 //! What a model needs in memory, before any of it is loaded.
 //!
-//! The plan is for one session at its full context on the reference path, where weights and caches are f32:
-//! `weights + max(staging while loading, caches + workspace)`. It is compared with the memory of the device, where the system tells,
-//! and with the limits of the graphics interface. Workspace is an estimate of the largest temporaries that live at the same time in
-//! one prefill chunk; the other figures are exact.
+//! The plan is for one session at its full context: `weights + max(staging while loading, caches + workspace)`. It is compared with the
+//! memory of the device, where the system tells, and with the limits of the graphics interface. On the reference path weights and caches
+//! are f32, and workspace is an estimate of the largest temporaries that live at the same time in one prefill chunk. On the kernels' path
+//! they have the formats that were asked for, and workspace is made once and counted. The other figures are exact.
 
 use crate::EngineError;
 use crate::device::DeviceInfo;
+use crate::runtime::architecture;
 use serde::Serialize;
+use sferic_lightning::architecture::Architecture;
+use sferic_lightning::{CacheFormats, Footprint, Formats, workspace_bytes};
 use sferic_model::Config;
 
 /// Bound of one temporary of a prefill chunk: the gathered latent rows and the indexer's scores per head. Half of the smallest
@@ -65,7 +68,33 @@ impl MemoryPlan {
     ///
     /// Never fails: [`MemoryPlan::check`] tells whether the plan holds.
     pub fn new(config: &Config, device: &DeviceInfo, max_context: Option<usize>, prefill_chunk: Option<usize>) -> Self {
-        let needs = Needs::new(config, device, prefill_chunk);
+        Self::of(Needs::new(config, device, prefill_chunk), max_context)
+    }
+
+    /// Plans `config` on our kernels in the formats of `options`, where `stored` are the element types of its checkpoint.
+    ///
+    /// Never fails, as [`MemoryPlan::new`].
+    pub(crate) fn for_kernels(
+        config: &Config,
+        device: &DeviceInfo,
+        (formats, caches): (Formats, CacheFormats),
+        max_context: Option<usize>,
+        prefill_chunk: Option<usize>,
+    ) -> Self {
+        let architecture = architecture(config);
+        let footprint = Footprint::new(&architecture, formats, caches);
+        let needs = Needs {
+            weight_bytes: footprint.weights,
+            cache_bytes_per_token: footprint.cache_per_token,
+            largest_weight: footprint.largest_weight.clone(),
+            kernels: Some(Kernels { architecture, caches, largest_cache_per_token: footprint.largest_cache_per_token }),
+            ..Needs::new(config, device, prefill_chunk)
+        };
+        Self::of(needs, max_context)
+    }
+
+    fn of(needs: Needs<'_>, max_context: Option<usize>) -> Self {
+        let config = needs.config;
         let model_context = config.max_position_embeddings;
         let max_context_that_fits = needs.max_context_that_fits(model_context);
         let context = max_context.unwrap_or_else(|| max_context_that_fits.unwrap_or(1));
@@ -132,6 +161,14 @@ struct Needs<'a> {
     largest_weight: (String, u64),
     available_bytes: Option<u64>,
     binding_limit_bytes: Option<u64>,
+    kernels: Option<Kernels>,
+}
+
+/// What the kernels' path needs beyond the common figures.
+struct Kernels {
+    architecture: Architecture,
+    caches: CacheFormats,
+    largest_cache_per_token: u64,
 }
 
 impl<'a> Needs<'a> {
@@ -155,6 +192,7 @@ impl<'a> Needs<'a> {
             largest_weight,
             available_bytes: device.memory_bytes.map(|bytes| bytes / 10 * 9),
             binding_limit_bytes: limits.map(|limits| limits.binding_bytes.min(limits.buffer_bytes)),
+            kernels: None,
         }
     }
 
@@ -163,6 +201,9 @@ impl<'a> Needs<'a> {
     }
 
     fn layer_cache_bytes(&self, context: usize) -> u64 {
+        if let Some(kernels) = &self.kernels {
+            return kernels.largest_cache_per_token.saturating_mul(context as u64);
+        }
         (self.config.latent_width() as u64 * F32_BYTES).saturating_mul(context as u64)
     }
 
@@ -186,6 +227,9 @@ impl<'a> Needs<'a> {
     }
 
     fn prefill_chunk(&self, context: usize) -> usize {
+        if self.kernels.is_some() {
+            return self.prefill_chunk.unwrap_or(MAX_PREFILL_CHUNK).clamp(1, context.max(1));
+        }
         let by_tile = (TILE_BYTES / self.tile_row_bytes(context)).clamp(1, MAX_PREFILL_CHUNK as u64) as usize;
         self.prefill_chunk.unwrap_or(by_tile).clamp(1, context.max(1))
     }
@@ -193,6 +237,10 @@ impl<'a> Needs<'a> {
     /// Two copies of the largest tile (an operation's input and output), the activations of a chunk, one row of logits in f32 on
     /// the device and on the host, and one layer's cache while it grows.
     fn workspace_bytes(&self, context: usize) -> u64 {
+        if let Some(Kernels { architecture, caches, .. }) = &self.kernels {
+            let largest_buffer = self.binding_limit_bytes.unwrap_or(u64::MAX);
+            return workspace_bytes(architecture, *caches, context, self.prefill_chunk(context), largest_buffer);
+        }
         let config = self.config;
         let heads = config.num_attention_heads;
         let per_head = config.qk_head_dim() + config.qk_nope_head_dim + config.v_head_dim + config.latent_width();

@@ -23,6 +23,12 @@ impl Formats {
         Self { matrices, vocabulary, sensitive: WeightFormat::F32 }
     }
 
+    /// The format of a matrix whose rows have `i` values: those that do not fill a group stay in 16 or 32 bits.
+    pub(crate) fn fitting(wanted: WeightFormat, i: usize) -> WeightFormat {
+        let fits = |format: &WeightFormat| i.is_multiple_of(format.alignment() as usize);
+        [wanted, WeightFormat::F16].into_iter().find(fits).unwrap_or(WeightFormat::F32)
+    }
+
     /// Values of a layer's first projections up to which 16 bits for all of them cost less than a launch of its own for `weights_proj`.
     const SMALL: usize = 4 << 20;
 

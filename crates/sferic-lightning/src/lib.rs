@@ -8,6 +8,7 @@
 pub mod architecture;
 mod cache;
 mod decode;
+mod footprint;
 mod formats;
 mod model;
 pub mod pages;
@@ -19,6 +20,7 @@ mod workspace;
 
 pub use cache::{CacheError, CacheFormats};
 pub use decode::{Decoder, Drawn};
+pub use footprint::{Footprint, workspace_bytes};
 pub use formats::Formats;
 pub use model::{Logits, Model, ModelError, Output, Replay, Request, Settings};
 pub use sequence::Sequence;

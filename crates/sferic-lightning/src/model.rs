@@ -188,7 +188,7 @@ impl Model {
             return Err(ModelError::CacheFormat { kv_rank, d_rope });
         }
         let partial = partial_sizes(&architecture, settings.caches, settings.context, &device.capabilities);
-        let workspace = Workspace::new(&device, &architecture, &weights, settings.context, settings.chunk, partial)?;
+        let workspace = Workspace::new(&device, &architecture, settings.context, settings.chunk, partial)?;
         let caches = Caches::new(&device, &architecture, settings.caches, settings.cached_tokens.div_ceil(PAGE))?;
         let state = State { generation: caches.generation, caches, recorded: HashMap::new(), table: Vec::new() };
         Ok(Self(Arc::new(Inner { device, architecture, weights, settings, workspace, state: Mutex::new(state) })))

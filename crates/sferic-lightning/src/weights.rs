@@ -392,9 +392,7 @@ impl<S: Source> Loader<'_, S> {
         o: usize,
         i: usize,
     ) -> Result<Matrix, LoadError<S::Error>> {
-        // Widths that do not fill a group stay in 16 or 32 bits.
-        let fits = |format: &WeightFormat| i.is_multiple_of(format.alignment() as usize);
-        let format = [format, WeightFormat::F16].into_iter().find(fits).unwrap_or(WeightFormat::F32);
+        let format = Formats::fitting(format, i);
         let weights = match values {
             Values::Given(values) => quantize(format, &values, z, o, i),
             Values::Random => self.random(format, z, o, i),

@@ -2,7 +2,6 @@
 
 use crate::architecture::Architecture;
 use crate::pages::PAGE;
-use crate::weights::ModelWeights;
 use sferic_gpu::{Buffer, Device, GpuError};
 
 /// Bytes of index scores that a step may hold at a time; longer chunks select in blocks of rows.
@@ -21,6 +20,7 @@ pub(crate) struct Workspace {
     pub(crate) score_rows: usize,
     /// Words of the block table.
     pub(crate) n_pages: usize,
+    bytes: u64,
     pub(crate) tokens: Buffer,
     pub(crate) positions: Buffer,
     pub(crate) block_table: Buffer,
@@ -72,13 +72,14 @@ struct Widths {
 }
 
 impl Widths {
-    fn new(a: &Architecture, weights: &ModelWeights) -> Self {
-        let stride = |layer: &crate::weights::Layer| layer.projections.stride as usize;
+    fn new(a: &Architecture) -> Self {
         let experts = a.experts.as_ref();
         let moe = experts.map_or(0, |experts| (experts.routing.n_active + experts.n_shared) * experts.width);
+        let (index_rows, index_queries) =
+            a.indexer.as_ref().map_or((0, 0), |indexer| (indexer.d_head + indexer.n_heads, indexer.n_heads * indexer.d_head));
         Self {
-            projections: weights.layers.iter().map(stride).max().unwrap_or(1),
-            queries: weights.layers.iter().map(|layer| layer.queries.o as usize).max().unwrap_or(1).next_multiple_of(4),
+            projections: (a.q_rank.unwrap_or(0) + a.d_latent() + index_rows).next_multiple_of(4),
+            queries: (a.n_heads * a.d_query() + index_queries).next_multiple_of(4),
             n_experts: experts.map_or(1, |experts| experts.n_routed + experts.n_shared),
             n_active: experts.map_or(1, |experts| experts.routing.n_active + experts.n_shared),
             hidden: moe.max(a.d_feed_forward),
@@ -96,103 +97,133 @@ pub(crate) struct PartialSizes {
     pub(crate) top_k: usize,
 }
 
+/// Words of every buffer, in the order of the fields.
+struct Sizes {
+    rows: usize,
+    score_rows: usize,
+    n_pages: usize,
+    words: [(&'static str, usize); 28],
+}
+
+impl Sizes {
+    fn new(a: &Architecture, context: usize, rows: usize, partial: PartialSizes, largest_buffer: u64) -> Self {
+        let w = Widths::new(a);
+        let n_pages = context.div_ceil(PAGE);
+        let score_rows = if a.indexer.is_some() { score_rows(largest_buffer, context, rows) } else { 0 };
+        let d = a.d_model;
+        let assignments = rows * w.n_active;
+        let words = [
+            ("tokens", rows),
+            ("positions", rows),
+            ("block table", n_pages),
+            ("step", rows * (a.d_rope + 4)),
+            ("hidden state", rows * d),
+            ("normalised state", rows * d),
+            ("query latent", rows * a.q_rank.unwrap_or(1)),
+            ("projections", rows * w.projections),
+            ("queries", rows * w.queries),
+            ("absorbed queries", rows * a.n_heads * a.d_latent()),
+            ("index scores", score_rows * n_pages * PAGE),
+            ("selected", rows * w.slots),
+            ("partial sums", partial.partials),
+            ("statistics", partial.stats),
+            ("partial selections", partial.top_k),
+            ("attended latents", rows * a.n_heads * a.kv_rank),
+            ("attended values", rows * a.n_heads * a.d_value),
+            ("router logits", rows * w.n_experts.next_multiple_of(4)),
+            ("no bias", w.n_experts),
+            ("experts", assignments),
+            ("expert weights", assignments),
+            ("only expert", rows),
+            ("order", assignments),
+            ("offsets", w.n_experts + 1),
+            // At most one tile for each assignment.
+            ("tiles", 2 * (assignments + 1)),
+            ("hidden values", rows * w.hidden),
+            ("contributions", if rows > LOGIT_ROWS { assignments * d } else { 1 }),
+            ("logits", LOGIT_ROWS * a.vocab.next_multiple_of(4)),
+        ];
+        Self { rows, score_rows, n_pages, words }
+    }
+}
+
+/// Rows of index scores that are held at a time.
+fn score_rows(largest_buffer: u64, context: usize, rows: usize) -> usize {
+    let row = 4 * context.next_multiple_of(PAGE) as u64;
+    let most = SCORE_BYTES.min(largest_buffer) / row;
+    (most as usize / SCORE_ROWS * SCORE_ROWS).clamp(SCORE_ROWS, rows.next_multiple_of(SCORE_ROWS))
+}
+
 impl Workspace {
     /// Makes the buffers for steps of up to `rows` tokens in contexts of up to `context`.
     pub(crate) fn new(
         device: &Device,
         a: &Architecture,
-        weights: &ModelWeights,
         context: usize,
         rows: usize,
         partial: PartialSizes,
     ) -> Result<Self, GpuError> {
-        let w = Widths::new(a, weights);
-        let n_pages = context.div_ceil(PAGE);
-        let score_rows = if a.indexer.is_some() { Self::score_rows(device, context, rows) } else { 0 };
-        let words = |label: &str, n: usize| device.allocate(label, 4 * n as u64);
-        let d = a.d_model;
-        let assignments = rows * w.n_active;
+        let Sizes { rows, score_rows, n_pages, words } = Sizes::new(a, context, rows, partial, device.largest_buffer());
         let only_weight = vec![1.0_f32; rows];
+        let rope_table = device.upload("rope table", bytemuck::cast_slice(&angles(a, n_pages * PAGE)))?;
+        let only_weight = device.upload("only weight", bytemuck::cast_slice(&only_weight))?;
+        let mut bytes = rope_table.bytes() + only_weight.bytes();
+        let mut made = Vec::with_capacity(words.len());
+        for (label, n) in words {
+            let buffer = device.allocate(label, 4 * n as u64)?;
+            bytes += buffer.bytes();
+            made.push(buffer);
+        }
+        let mut made = made.into_iter();
+        let mut next = || made.next().ok_or_else(|| GpuError::Device("a buffer of the workspace is missing".into()));
         Ok(Self {
             rows,
             score_rows,
             n_pages,
-            tokens: words("tokens", rows)?,
-            positions: words("positions", rows)?,
-            block_table: words("block table", n_pages)?,
-            rope_table: device.upload("rope table", bytemuck::cast_slice(&angles(a, n_pages * PAGE)))?,
-            step: words("step", rows * (a.d_rope + 4))?,
-            h: words("hidden state", rows * d)?,
-            x: words("normalised state", rows * d)?,
-            query_latent: words("query latent", rows * a.q_rank.unwrap_or(1))?,
-            projections: words("projections", rows * w.projections)?,
-            queries: words("queries", rows * w.queries)?,
-            qfull: words("absorbed queries", rows * a.n_heads * a.d_latent())?,
-            scores: words("index scores", score_rows * n_pages * PAGE)?,
-            selected: words("selected", rows * w.slots)?,
-            partials: words("partial sums", partial.partials)?,
-            stats: words("statistics", partial.stats)?,
-            top_k: words("partial selections", partial.top_k)?,
-            u: words("attended latents", rows * a.n_heads * a.kv_rank)?,
-            o: words("attended values", rows * a.n_heads * a.d_value)?,
-            router: words("router logits", rows * w.n_experts.next_multiple_of(4))?,
-            no_bias: words("no bias", w.n_experts)?,
-            experts: words("experts", assignments)?,
-            expert_weights: words("expert weights", assignments)?,
-            only_expert: words("only expert", rows)?,
-            only_weight: device.upload("only weight", bytemuck::cast_slice(&only_weight))?,
-            order: words("order", assignments)?,
-            offsets: words("offsets", w.n_experts + 1)?,
-            // At most one tile for each assignment.
-            tiles: words("tiles", 2 * (assignments + 1))?,
-            hidden: words("hidden values", rows * w.hidden)?,
-            parts: words("contributions", if rows > LOGIT_ROWS { assignments * d } else { 1 })?,
-            logits: words("logits", LOGIT_ROWS * a.vocab.next_multiple_of(4))?,
+            bytes,
+            rope_table,
+            only_weight,
+            tokens: next()?,
+            positions: next()?,
+            block_table: next()?,
+            step: next()?,
+            h: next()?,
+            x: next()?,
+            query_latent: next()?,
+            projections: next()?,
+            queries: next()?,
+            qfull: next()?,
+            scores: next()?,
+            selected: next()?,
+            partials: next()?,
+            stats: next()?,
+            top_k: next()?,
+            u: next()?,
+            o: next()?,
+            router: next()?,
+            no_bias: next()?,
+            experts: next()?,
+            expert_weights: next()?,
+            only_expert: next()?,
+            order: next()?,
+            offsets: next()?,
+            tiles: next()?,
+            hidden: next()?,
+            parts: next()?,
+            logits: next()?,
         })
     }
 
-    /// Rows of index scores that are held at a time.
-    fn score_rows(device: &Device, context: usize, rows: usize) -> usize {
-        let row = 4 * context.next_multiple_of(PAGE) as u64;
-        let most = SCORE_BYTES.min(device.largest_buffer()) / row;
-        (most as usize / SCORE_ROWS * SCORE_ROWS).clamp(SCORE_ROWS, rows.next_multiple_of(SCORE_ROWS))
+    /// Bytes of all buffers before they are made.
+    pub(crate) fn bytes_for(a: &Architecture, context: usize, rows: usize, partial: PartialSizes, largest_buffer: u64) -> u64 {
+        let sizes = Sizes::new(a, context, rows, partial, largest_buffer);
+        let tables = sizes.n_pages * PAGE * a.d_rope + sizes.rows;
+        4 * (sizes.words.iter().map(|&(_, words)| words.max(1)).sum::<usize>() + tables) as u64
     }
 
     /// Bytes of all buffers.
     pub(crate) fn bytes(&self) -> u64 {
-        let all = [
-            &self.tokens,
-            &self.positions,
-            &self.block_table,
-            &self.rope_table,
-            &self.step,
-            &self.h,
-            &self.x,
-            &self.query_latent,
-            &self.projections,
-            &self.queries,
-            &self.qfull,
-            &self.scores,
-            &self.selected,
-            &self.partials,
-            &self.stats,
-            &self.top_k,
-            &self.u,
-            &self.o,
-            &self.router,
-            &self.no_bias,
-            &self.experts,
-            &self.expert_weights,
-            &self.only_expert,
-            &self.only_weight,
-            &self.order,
-            &self.offsets,
-            &self.tiles,
-            &self.hidden,
-            &self.parts,
-            &self.logits,
-        ];
-        all.into_iter().map(Buffer::bytes).sum()
+        self.bytes
     }
 }
 

@@ -158,6 +158,11 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
+    /// Whether it is a graphics adapter.
+    pub(crate) fn is_gpu(&self) -> bool {
+        self.adapter.is_some()
+    }
+
     /// Makes it ready for tensors.
     pub(crate) async fn start(self) -> Result<ResolvedDevice, EngineError> {
         let Self { info, reason, adapter } = self;

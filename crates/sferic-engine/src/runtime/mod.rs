@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-pub(crate) use kernels::{formats_of, load as load_kernels, unsupported};
+pub(crate) use kernels::{architecture, formats_of, load as load_kernels, unsupported};
 
 /// Which implementation computes a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
