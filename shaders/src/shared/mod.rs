@@ -31,7 +31,20 @@ impl Lanes {
     }
 }
 
+/// Bytes of workgroup memory that [`Prelude::packed_q4`] takes for x of at most `capacity` vectors of 32 values.
+pub fn packed_q4_bytes(capacity: u32) -> u32 {
+    64 * (capacity + 1) + 8 * capacity
+}
+
 impl Prelude {
+    /// Adds `pack`, which leaves a row of x in workgroup memory as bytes, and `part_of` and `product`, which multiply nibbles with them.
+    ///
+    /// Needs the constants `WG_SIZE` and `CAPACITY`, and a function `gained`.
+    #[must_use]
+    pub fn packed_q4(self) -> Self {
+        self.fragment(include_str!("packed_q4.wgsl"))
+    }
+
     /// Adds `workgroup_sum(value, lid, lane, lanes)` and the struct `Lane` of entry-point inputs that it needs.
     ///
     /// Needs the constant `WG_SIZE`.

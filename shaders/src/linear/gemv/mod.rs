@@ -16,7 +16,7 @@ mod tests;
 pub use oracle::gemv;
 
 use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, grid, launch, unrolled};
-use crate::shared::Lanes;
+use crate::shared::{Lanes, packed_q4_bytes};
 
 /// The most rows of x.
 pub const MAX_TOKENS: u32 = 8;
@@ -155,7 +155,7 @@ impl Gemv {
         let reduce = 4 * self.wg_size;
         match (self.form, self.arithmetic) {
             (Form::Direct, _) => 4 * (self.wg_size / self.lanes) * self.sums(),
-            (Form::Resident, _) => reduce + 64 * (self.steps * self.slices() + 1) + 8 * self.steps * self.slices(),
+            (Form::Resident, _) => reduce + packed_q4_bytes(self.steps * self.slices()),
             (Form::Staged, Arithmetic::Float) => reduce + 16 * vectors * (values / 4) * (self.slices() + 1) + 4 * self.sums(),
             (Form::Staged, Arithmetic::Packed) => {
                 reduce + 16 * vectors * (values / 8) * (self.slices() + 1) + 8 * vectors * self.slices() + 4 * self.sums()
@@ -250,7 +250,7 @@ impl Gemv {
             }
             Form::Resident => {
                 let prelude = prelude.constant("CAPACITY", self.steps * self.slices());
-                (prelude.reduce(reduce), unrolled(include_str!("gemv_resident.wgsl"), &[("ROWS", self.rows)]))
+                (prelude.reduce(reduce).packed_q4(), unrolled(include_str!("gemv_resident.wgsl"), &[("ROWS", self.rows)]))
             }
         }
     }

@@ -29,7 +29,10 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut cases = Vec::new();
     for format in WeightFormat::ALL {
         for (t, shape, norm) in SHAPES {
-            cases.push(case(t, GateUp::best(shape, format, format, norm, device), device)?);
+            let float = GateUp::float(shape, format, format, norm, device);
+            for spec in [Some(float), float.packed(device)].into_iter().flatten() {
+                cases.push(case(t, spec, device)?);
+            }
         }
     }
     let (t, shape, norm) = SHAPES[1];
@@ -57,6 +60,9 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     ] {
         let spec = GateUp::best(shape, format, format, true, device);
         let mut specs = vec![spec];
+        if spec.packed {
+            specs.push(GateUp::float(shape, format, format, true, device));
+        }
         if t == 1 && format == WeightFormat::Q4 && device.limits.max_invocations > 256 {
             let most = if shape.d == LITE.d { 8 } else { 4 };
             specs.extend(variants(spec).into_iter().take(most));
@@ -105,7 +111,7 @@ fn case(t: u32, spec: GateUp, device: &Capabilities) -> Result<Case, KernelError
     let rows = if spec.norm { rms_norm(&rows, &widen(&gain), f64::from(EPS)) } else { rows };
     let expected = gate_up(&rows, &experts, &weights, d as usize, i as usize);
     let projections: Vec<f64> = weights.chunks(d as usize).flat_map(|row| rows.chunks(d as usize).map(|x| dot(row, x))).collect();
-    let allowed = allowed(&rows[..d as usize], 0.3, &projections);
+    let allowed = allowed(spec, &rows[..d as usize], 0.3, &projections);
     let (buffers, bound) = buffers(spec, t, Init::f32s(&x), Init::f32s(&gain), &experts, [data, scales]);
     let output = buffers.len() - 1;
     let (shape, format) = (spec.shape, spec.down_format);
@@ -125,9 +131,11 @@ fn case(t: u32, spec: GateUp, device: &Capabilities) -> Result<Case, KernelError
 }
 
 /// The error that f32 sums of `d` terms bring into silu(g)·u: g and u are each off by 1e-6·√d·|largest term|, |silu(g)| ≤ |g| and |silu'| ≤ 1.1.
-fn allowed(x: &[f64], weight: f64, projections: &[f64]) -> f64 {
+/// Packed, x is off by up to half a code, 0.5 / 32512 of its group's largest value, in random directions: six standard deviations of the sum.
+fn allowed(spec: GateUp, x: &[f64], weight: f64, projections: &[f64]) -> f64 {
     let largest = |values: &[f64]| values.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
-    let sum = 1e-6 * (x.len() as f64).sqrt() * largest(x) * weight;
+    let code = if spec.packed { 6.0 / 3.0_f64.sqrt() * 0.5 / 32512.0 } else { 0.0 };
+    let sum = (1e-6 + code) * (x.len() as f64).sqrt() * largest(x) * weight;
     2.1 * sum * largest(projections)
 }
 
@@ -167,7 +175,7 @@ pub(in crate::moe) fn bench(t: u32, spec: GateUp, device: &Capabilities) -> Resu
     };
     let projections: Vec<[f64; 2]> = sample.iter().map(project).collect();
     let expected: Vec<f64> = projections.iter().map(|[gate, up]| gate / (1.0 + (-gate).exp()) * up).collect();
-    let allowed = allowed(&rows[..d as usize], largest_weight(spec.format), &projections.concat());
+    let allowed = allowed(spec, &rows[..d as usize], largest_weight(spec.format), &projections.concat());
     let mut work = bench_work(t, spec.shape, spec.format, &experts, 2 * i, d);
     work.bytes += 4.0 * f64::from(t * (d + n_active * i) + d);
     let (buffers, bound) = buffers(spec, t, Init::f32s(&x), Init::f32s(&gain), &experts, [weights.data(), weights.scales()]);

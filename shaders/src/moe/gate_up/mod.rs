@@ -13,8 +13,8 @@ mod tests;
 pub use oracle::gate_up;
 
 use super::{Shape, sums_bytes, with_sums};
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Limits, Prelude, Program, WeightFormat, launch};
-use crate::shared::Lanes;
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Limits, Prelude, Program, WeightFormat, launch, unrolled};
+use crate::shared::{Lanes, packed_q4_bytes};
 
 /// A permutation of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +27,9 @@ pub struct GateUp {
     pub down_format: WeightFormat,
     /// Whether x is normalised first.
     pub norm: bool,
+    /// Whether products are taken in bytes, with x rounded to 16-bit integers with a scale for each group of 32: an error below `2e-5` of the
+    /// group's largest value. For q4 weights.
+    pub packed: bool,
     /// How sums are gathered.
     pub lanes: Lanes,
     /// Invocations that share a row.
@@ -62,14 +65,29 @@ impl GateUp {
 
     /// The best permutation on `device`.
     pub fn best(shape: Shape, format: WeightFormat, down_format: WeightFormat, norm: bool, device: &Capabilities) -> Self {
+        let float = Self::float(shape, format, down_format, norm, device);
+        let packed = if device.features.dp4a { float.packed(device) } else { None };
+        packed.unwrap_or(float)
+    }
+
+    /// The best permutation on `device` whose products are taken in f32.
+    pub fn float(shape: Shape, format: WeightFormat, down_format: WeightFormat, norm: bool, device: &Capabilities) -> Self {
         let lanes = Lanes::of(device.features);
         // Small teams: the rounds of one overlap with those of the others, and few invocations wait for each other.
         let team = if lanes == Lanes::Subgroup { device.subgroup.max.clamp(32, 256) } else { 32 };
-        let mut spec = Self { shape, format, down_format, norm, lanes, team, teams: 1, rows: 2 };
+        let mut spec = Self { shape, format, down_format, norm, packed: false, lanes, team, teams: 1, rows: 2 };
         while spec.team * spec.teams * 2 <= 256 && (Self { teams: spec.teams * 2, ..spec }.fits(&device.limits)) {
             spec.teams *= 2;
         }
         spec
+    }
+
+    /// The same with packed products, where format, subgroups and workgroup memory allow them.
+    pub fn packed(self, device: &Capabilities) -> Option<Self> {
+        let team = device.subgroup.min.min(32);
+        let spec = Self { packed: true, team, teams: 256 / team, ..self };
+        let suits = self.format == WeightFormat::Q4 && self.lanes == Lanes::Subgroup && team >= 4;
+        (suits && spec.fits(&device.limits)).then_some(spec)
     }
 
     fn fits(&self, limits: &Limits) -> bool {
@@ -77,6 +95,9 @@ impl GateUp {
     }
 
     fn workgroup_bytes(&self) -> u32 {
+        if self.packed {
+            return packed_q4_bytes(self.shape.d / self.format.values_per_vector()) + 4 * self.team * self.teams;
+        }
         let quads = self.format.values_per_vector() / 4;
         16 * quads * (self.team | 1) + sums_bytes(self.lanes, 2 * self.rows + 1, self.team * self.teams)
     }
@@ -90,7 +111,7 @@ impl GateUp {
         if self.format.has_scales() {
             bindings.push(Binding::read("scales"));
         }
-        prelude = prelude.weights(self.format, scales).stepped(self.format);
+        prelude = prelude.weights(self.format, scales);
         if self.norm {
             prelude = prelude.constant("GAIN", bindings.len() as u32).fragment(include_str!("gain.wgsl"));
             bindings.push(Binding::read("gain"));
@@ -109,11 +130,12 @@ impl GateUp {
             .constant("HIDDEN_VALUES", self.down_format.values_per_vector())
             .flag("NORM", self.norm);
         let name = format!(
-            "{}[{}{},{}{},a{n_active},d{d},i{i},{}x{}x{}]",
+            "{}[{}{},{}{}{},a{n_active},d{d},i{i},{}x{}x{}]",
             Self::NAME,
             self.format.name(),
             if self.down_format == self.format { String::new() } else { format!(">{}", self.down_format.name()) },
             self.lanes.name(),
+            if self.packed { ",packed" } else { "" },
             if self.norm { ",norm" } else { "" },
             self.team,
             self.teams,
@@ -121,7 +143,14 @@ impl GateUp {
         );
         let quads = self.format.values_per_vector() / 4;
         let counts = [("ROWS", self.rows), ("PAIRS", 2 * self.rows), ("SUMS", 2 * self.rows + 1), ("QUADS", quads)];
-        let (prelude, source) = with_sums(prelude, include_str!("gate_up.wgsl"), self.lanes, &counts);
+        let (prelude, source) = if self.packed {
+            let prelude = counts.iter().fold(prelude, |prelude, &(name, count)| prelude.constant(name, count));
+            let prelude = prelude.constant("LANES", self.team).constant("CAPACITY", d / self.format.values_per_vector());
+            let prelude = prelude.reduce(self.lanes).lanes_sum(self.lanes).packed_q4();
+            (prelude, unrolled(include_str!("gate_up_packed.wgsl"), &counts))
+        } else {
+            with_sums(prelude.stepped(self.format), include_str!("gate_up.wgsl"), self.lanes, &counts)
+        };
         Program::new(name, &prelude, &source, &bindings, [wg_size, 1, 1])
             .with_workgroup_bytes(self.workgroup_bytes())
             .with_features(self.lanes.features())

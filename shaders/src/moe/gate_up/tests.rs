@@ -40,6 +40,14 @@ fn teams_suit_the_subgroups_and_the_memory() {
     assert_eq!(teams(&device(128), WeightFormat::Q4), (128, 2), "a subgroup must not reach over two teams");
     assert_eq!(teams(&device(32), WeightFormat::F16), (32, 8));
     assert_eq!(teams(&Capabilities::base(), WeightFormat::Q4), (32, 8));
+    let packed = |lanes, d, features| {
+        let device = Capabilities { features, ..device(lanes) };
+        GateUp::best(Shape { d, ..shape }, WeightFormat::Q4, WeightFormat::Q4, true, &device).packed
+    };
+    let dp4a = Features { dp4a: true, ..Features::SUBGROUPS };
+    assert!(packed(32, 2048, dp4a));
+    assert!(!packed(32, 2048, Features::SUBGROUPS), "byte products would be emulated");
+    assert!(!packed(32, 32 * 1024, dp4a), "x does not fit");
 }
 
 #[test]
