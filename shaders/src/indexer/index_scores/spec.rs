@@ -214,7 +214,7 @@ impl IndexScores {
     }
 
     /// Checks the permutation itself.
-    fn check(self, device: &Capabilities) -> Result<(), KernelError> {
+    pub(super) fn check(self, device: &Capabilities) -> Result<(), KernelError> {
         let Self { heads, dim, keys, unit } = self;
         let refuse = |what, expected: &str, found: u32| Err(KernelError::shape(KERNEL, what, expected, u64::from(found)));
         if heads == 0 {

@@ -65,13 +65,14 @@ fn pick(first: u32, parts: u32, beyond: u32, lid: u32) -> vec3<u32> {
     return workgroupUniformLoad(&sh_pick);
 }
 
-// A row: its first pair in the scratch, its parts, its scores, the bin of its K-th largest key, how many invocations share a part, and whether
-// one map holds it.
+// A row: its first pair in the scratch, its parts, its scores, the bin of its K-th largest key with the smallest key of that bin, how many
+// invocations share a part, and whether one map holds it.
 struct Row {
     first: u32,
     parts: u32,
     len: u32,
     bin: u32,
+    floor: u32,
     team: u32,
     mapped: bool,
 }
@@ -85,22 +86,24 @@ struct Part {
 
 // How many keys of the part that begins at `start` are in bin `bin` or above.
 fn reached(start: u32, bin: u32) -> u32 {
-    let pair = scratch[start + COARSE_BINS / 4u + min(bin, BINS - 1u) / 4u];
+    let pair = scratch[start + FINE_AT + min(bin, BINS - 1u) / 4u];
     let count = (select(pair.x, pair.y, (bin & 2u) != 0u) >> (16u * (bin & 1u))) & 0xFFFFu;
     return select(count, 0u, bin >= BINS);
 }
 
 fn part_of(row: Row, part: u32) -> Part {
     let start = row.first + part * PAIRS;
-    return Part(start + COARSE_BINS / 4u + BINS / 4u, reached(start, row.bin + 1u), reached(start, row.bin));
+    return Part(start + KEYS_AT, reached(start, row.bin + 1u), reached(start, row.bin));
 }
 
 fn set_bit(bit: u32) {
     atomicOr(&sh_map[bit / 32u], 1u << (bit % 32u));
 }
 
-// Which bits of a key are counted among those that begin with `prefix`, and the smallest and largest of these.
+// Which bits of the distance from `floor` are counted among those distances that begin with `prefix`; at first they all do.
 struct Digit {
+    floor: u32,
+    first: bool,
     prefix: u32,
     shift: u32,
     next: u32,
@@ -114,10 +117,12 @@ struct Inside {
 
 fn add_key(known: Inside, key: u32, digit: Digit, valid: bool) -> Inside {
     var next = known;
-    if valid && (key >> digit.shift) == digit.prefix {
+    let distance = key - digit.floor;
+    // All 32 bits may be left, by which one cannot shift.
+    if valid && (digit.first || (distance >> min(digit.shift, 31u)) == digit.prefix) {
         next.least = min(next.least, key);
         next.most = max(next.most, key);
-        next.run = add_fine(next.run, (key >> digit.next) & ((1u << (digit.shift - digit.next)) - 1u));
+        next.run = add_fine(next.run, (distance >> digit.next) & ((1u << (digit.shift - digit.next)) - 1u));
     }
     return next;
 }
@@ -202,20 +207,22 @@ fn tie_limit(row: Row, at: Lane, key: u32, wanted: u32) -> u32 {
     return first + select(PART / FINE_BINS - 1u, 0u, places.wanted < places.count);
 }
 
-// The exact threshold inside the bin.
-fn refine(row: Row, at: Lane, found: Bin) -> Threshold {
+// The exact threshold inside the bin, whose keys differ in `bits` bits.
+fn refine(row: Row, at: Lane, found: Bin, bits: u32) -> Threshold {
     var bin = found;
-    var shift = 32u - BITS;
-    var prefix = row.bin;
-    var above = row.mapped;
-    while above || (bin.count != bin.wanted && shift > 0u) {
+    var shift = bits;
+    var prefix = 0u;
+    var floor = row.floor;
+    var first = true;
+    while (first && row.mapped) || (bin.count != bin.wanted && shift > 0u) {
         let next = shift - min(shift, FINE_BITS);
         clear_range(at.lid);
-        tally(row, at.lid, Digit(prefix, shift, next), above);
-        above = false;
+        tally(row, at.lid, Digit(row.floor, first, prefix, shift, next), first && row.mapped);
+        first = false;
         let range = range_inside(at.lid);
         if range.x == range.y {
-            prefix = range.x;
+            floor = range.x;
+            prefix = 0u;
             shift = 0u;
         } else {
             bin = find_bin(true, at.lid, lane_of(at), lanes_of(at), FINE_BINS, bin.wanted);
@@ -223,7 +230,7 @@ fn refine(row: Row, at: Lane, found: Bin) -> Threshold {
             shift = next;
         }
     }
-    let key = prefix << shift;
+    let key = floor + (prefix << min(shift, 31u));
     if bin.count == bin.wanted {
         return Threshold(key, NO_LIMIT);
     }
@@ -278,10 +285,12 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups
     clear_map(at.lid);
     let parts = (len + PART - 1u) / PART;
     let first = index * params.parts * PAIRS;
-    let stretch = pick(first, parts, 0u, at.lid);
-    let chosen = pick(first + COARSE_BINS / 4u + stretch.x * (COARSE / 4u), parts, stretch.z, at.lid);
-    let row = Row(first, parts, len, stretch.x * COARSE + chosen.x, team_size(parts), len <= MAP_BITS);
-    let threshold = refine(row, at, Bin(row.bin, params.k - chosen.z, chosen.y - chosen.z));
+    let stretch = pick(first + COARSE_AT, parts, 0u, at.lid);
+    let chosen = pick(first + FINE_AT + stretch.x * (COARSE / 4u), parts, stretch.z, at.lid);
+    let bin = stretch.x * COARSE + chosen.x;
+    let scale = Scale(scratch[first].x, scratch[first].y);
+    let row = Row(first, parts, len, bin, floor_of(scale, bin), team_size(parts), len <= MAP_BITS);
+    let threshold = refine(row, at, Bin(bin, params.k - chosen.z, chosen.y - chosen.z), bits_of(scale, bin));
     var place = 0u;
     for (var base = 0u; base < len; base += MAP_BITS) {
         if !row.mapped {

@@ -17,6 +17,8 @@ pub const MAX_K: u32 = 4096;
 
 /// Leading bits by which a part's remaining digits and its places are searched.
 const SPLIT_FINE_BITS: u32 = 10;
+/// Scores of a row that say where its bins are narrow.
+const SAMPLE: u32 = 128;
 /// Most rows that [`TopK::launches`] splits; more rows fill a device with one workgroup each.
 const MAX_SPLIT_ROWS: u32 = 32;
 /// Shortest rows that [`TopK::launches`] splits.
@@ -149,14 +151,14 @@ impl TopK {
         if self.bits < 12 { 1024 } else { 2048 }
     }
 
-    /// Leading bits of a key that the first of two dispatches sorts by: an even number, so that there are as many coarse bins as bins in each.
+    /// Bits of the bins that the first of two dispatches sorts into: an even number, so that there are as many coarse bins as bins in each.
     fn split_bits(self) -> u32 {
         if self.map_words < 4096 { 10 } else { 12 }
     }
 
-    /// Pairs of words that a part leaves in the scratch: counts of coarse bins and of bins, and its scores.
+    /// Pairs of words that a part leaves in the scratch: the scale of its bins, counts of coarse bins and of bins, and its scores.
     fn part_pairs(self) -> u32 {
-        (1 << (self.split_bits() / 2)) / 4 + (1 << self.split_bits()) / 4 + self.part()
+        1 + (1 << (self.split_bits() / 2)) / 4 + (1 << self.split_bits()) / 4 + self.part()
     }
 
     fn split_prelude(self, wg_size: u32) -> Prelude {
@@ -169,7 +171,9 @@ impl TopK {
             .constant("COARSE", 1 << (bits / 2))
             .constant("PART", self.part())
             .constant("PAIRS", self.part_pairs())
+            .constant("SAMPLE", SAMPLE)
             .fragment(include_str!("key.wgsl"))
+            .fragment(include_str!("scale.wgsl"))
             .scan(self.lanes)
     }
 
@@ -182,7 +186,7 @@ impl TopK {
             unrolled(include_str!("split.wgsl"), &[("OWN", self.part() / (4 * wg_size)), ("EACH", each), ("QUARTERS", each / 4)]);
         let name = format!("indexer/top_k[split,{},{wg_size},{}]", lanes.name(), self.split_bits());
         Program::new(name, &prelude, &source, &Self::SPLIT, [wg_size, 1, 1])
-            .with_workgroup_bytes(4 * (bins + wg_size + 2 * self.part() + wg_size + 1))
+            .with_workgroup_bytes(4 * (bins + wg_size + 2 * self.part() + wg_size + 1 + SAMPLE + 2))
             .with_features(lanes.features())
     }
 

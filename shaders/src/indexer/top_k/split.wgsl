@@ -1,10 +1,13 @@
-// The first of two dispatches for few rows: sorts the scores of a part of a row by the leading bits of their keys.
+// The first of two dispatches for few rows: sorts the scores of a part of a row into bins.
 //
 // Grid: workgroup (x, y) takes part x, PART scores, of row y; it returns at once when the part is behind positions[y].
 // Requires: nothing beyond the base tier; S a multiple of 4.
 // Numerics: scores are compared as integers (`key_of`), so that the result is exact and the same everywhere.
 //
-// A part leaves in `scratch`, as pairs of words: for each COARSE-th bin how many of its keys are in this bin or above, four 16-bit numbers in a
+// Bins are narrow where the K-th largest key is to be expected: a sample of the row, the same for every part, says where. A sample that misleads
+// makes one bin large and the second dispatch slow, never wrong.
+//
+// A part leaves in `scratch`, as pairs of words: the scale of the bins; for each COARSE-th bin how many of its keys are in this bin or above, four 16-bit numbers in a
 // pair; the same for every bin; then (key, index) of all its scores, bin by bin from the largest, in any order inside a bin.
 
 struct Params {
@@ -26,20 +29,23 @@ const EACH: u32 = BINS / WG_SIZE;
 
 var<workgroup> sh_bins: array<atomic<u32>, BINS + WG_SIZE>;
 var<workgroup> sh_sorted: array<vec2<u32>, PART>;
+var<workgroup> sh_sample: array<u32, SAMPLE>;
+var<workgroup> sh_least: u32;
+var<workgroup> sh_most: u32;
 
 fn place_of(bin: u32) -> u32 {
     return bin + bin / EACH;
 }
 
-fn count_one(index: u32, len: u32, key: u32) {
+fn count_one(scale: Scale, index: u32, len: u32, key: u32) {
     if index < len {
-        atomicAdd(&sh_bins[place_of(key >> (32u - BITS))], 1u);
+        atomicAdd(&sh_bins[place_of(bin_of(scale, key))], 1u);
     }
 }
 
-fn sort_one(index: u32, len: u32, key: u32) {
+fn sort_one(scale: Scale, index: u32, len: u32, key: u32) {
     if index < len {
-        sh_sorted[atomicAdd(&sh_bins[place_of(key >> (32u - BITS))], 1u)] = vec2(key, index);
+        sh_sorted[atomicAdd(&sh_bins[place_of(bin_of(scale, key))], 1u)] = vec2(key, index);
     }
 }
 
@@ -51,6 +57,37 @@ fn reached_at(coarse: u32, n: u32) -> u32 {
     return atomicLoad(&sh_bins[place_of(coarse * COARSE - 1u)]);
 }
 
+// The scale from a sample of `len` scores: from a key that some more than `k` are above of, to twice the distance of the largest.
+fn scale_of(row: u32, len: u32, lid: u32) -> Scale {
+    if lid < SAMPLE {
+        let index = (len / SAMPLE) * lid + min(len % SAMPLE, lid);
+        sh_sample[lid] = key_of(scores[row * (params.stride / 4u) + index / 4u][index % 4u]);
+    }
+    workgroupBarrier();
+    // As many as are expected, half as many again, and three times the square root of the least that makes sense.
+    let wanted = min(params.k * SAMPLE / len * 3u / 2u + 8u, SAMPLE - 1u);
+    if lid < SAMPLE {
+        let key = sh_sample[lid];
+        var above = 0u;
+        for (var i = 0u; i < SAMPLE; i += 1u) {
+            let other = sh_sample[i];
+            above += select(0u, 1u, other > key || (other == key && i < lid));
+        }
+        if above == wanted {
+            sh_least = key;
+        }
+        if above == 0u {
+            sh_most = key;
+        }
+    }
+    workgroupBarrier();
+    let least = sh_least;
+    let span = sh_most - least;
+    // Bins of 2^shift keys, of which the first half reaches the largest of the sample.
+    let bits = 32u - countLeadingZeros(span);
+    return Scale(least, max(bits, BITS - 1u) - (BITS - 1u));
+}
+
 @compute @workgroup_size(WG_SIZE)
 fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
     let row = wid.y;
@@ -59,6 +96,7 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
     if wid.x * PART >= len || len <= params.k {
         return;
     }
+    let scale = scale_of(row, len, lid);
     var keys: array<vec4<u32>, OWN>;
     for (var i = 0u; i < OWN; i += 1u) { // unrolled
         let vector = min(wid.x * (PART / 4u) + i * WG_SIZE + lid, params.stride / 4u - 1u);
@@ -71,12 +109,12 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
     for (var i = 0u; i < OWN; i += 1u) { // unrolled
         let index = wid.x * PART + 4u * (i * WG_SIZE + lid);
         if keys[i].x == keys[i].y && keys[i].x == keys[i].z && keys[i].x == keys[i].w && index + 3u < len {
-            atomicAdd(&sh_bins[place_of(keys[i].x >> (32u - BITS))], 4u);
+            atomicAdd(&sh_bins[place_of(bin_of(scale, keys[i].x))], 4u);
         } else {
-            count_one(index, len, keys[i].x);
-            count_one(index + 1u, len, keys[i].y);
-            count_one(index + 2u, len, keys[i].z);
-            count_one(index + 3u, len, keys[i].w);
+            count_one(scale, index, len, keys[i].x);
+            count_one(scale, index + 1u, len, keys[i].y);
+            count_one(scale, index + 2u, len, keys[i].z);
+            count_one(scale, index + 3u, len, keys[i].w);
         }
     }
     workgroupBarrier();
@@ -97,28 +135,31 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
         atomicStore(&sh_bins[place_of(mine * EACH + i)], rest);
     }
     let start = (row * params.parts + wid.x) * PAIRS;
+    if lid == 0u {
+        scratch[start] = vec2(scale.least, scale.shift);
+    }
     for (var i = 0u; i < QUARTERS; i += 1u) { // unrolled
         let low = reached[4u * i] | (reached[4u * i + 1u] << 16u);
         let high = reached[4u * i + 2u] | (reached[4u * i + 3u] << 16u);
-        scratch[start + COARSE_BINS / 4u + mine * QUARTERS + i] = vec2(low, high);
+        scratch[start + FINE_AT + mine * QUARTERS + i] = vec2(low, high);
     }
     workgroupBarrier();
     if lid < COARSE_BINS / 4u {
         let n = min(PART, len - wid.x * PART);
         let low = reached_at(4u * lid, n) | (reached_at(4u * lid + 1u, n) << 16u);
         let high = reached_at(4u * lid + 2u, n) | (reached_at(4u * lid + 3u, n) << 16u);
-        scratch[start + lid] = vec2(low, high);
+        scratch[start + COARSE_AT + lid] = vec2(low, high);
     }
     workgroupBarrier();
     for (var i = 0u; i < OWN; i += 1u) { // unrolled
         let index = wid.x * PART + 4u * (i * WG_SIZE + lid);
-        sort_one(index, len, keys[i].x);
-        sort_one(index + 1u, len, keys[i].y);
-        sort_one(index + 2u, len, keys[i].z);
-        sort_one(index + 3u, len, keys[i].w);
+        sort_one(scale, index, len, keys[i].x);
+        sort_one(scale, index + 1u, len, keys[i].y);
+        sort_one(scale, index + 2u, len, keys[i].z);
+        sort_one(scale, index + 3u, len, keys[i].w);
     }
     workgroupBarrier();
     for (var i = 0u; i < 4u * OWN; i += 1u) {
-        scratch[start + COARSE_BINS / 4u + BINS / 4u + i * WG_SIZE + lid] = sh_sorted[i * WG_SIZE + lid];
+        scratch[start + KEYS_AT + i * WG_SIZE + lid] = sh_sorted[i * WG_SIZE + lid];
     }
 }
