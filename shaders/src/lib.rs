@@ -40,6 +40,7 @@ pub const OPERATIONS: &[&str] = &[
     "attention/sparse_mla",
     "attention/mla_decode",
     "attention/mla_prefill",
+    "attention/mla_value",
     "moe/route",
     "moe/gate_up",
     "moe/down",

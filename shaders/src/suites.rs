@@ -38,6 +38,7 @@ pub const SUITES: &[Suite] = suites![
     indexer / top_k,
     attention / mla_decode,
     attention / mla_prefill,
+    attention / mla_value,
     moe / route,
     moe / gate_up,
     moe / down,

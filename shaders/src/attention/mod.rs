@@ -3,4 +3,5 @@
 mod inputs;
 pub mod mla_decode;
 pub mod mla_prefill;
+pub mod mla_value;
 pub mod sparse_mla;

@@ -168,7 +168,8 @@ impl MlaDecode {
         if matches!(self.tiles, Tiles::Fma { .. }) { 64 } else { 32 }
     }
 
-    fn padded_heads(self, h: u32) -> u32 {
+    /// Heads of `partials` and `stats`.
+    pub(crate) fn padded_heads(self, h: u32) -> u32 {
         h.next_multiple_of(self.heads())
     }
 
@@ -271,6 +272,7 @@ impl MlaDecode {
         let size = Self::COMBINE_SIZE;
         let constants = [("LATENT", self.c), ("WG_SIZE", size), ("MAX_SPLITS", Self::MAX_SPLITS), ("PARTS", parts)];
         let prelude = constants.into_iter().fold(Prelude::new(), |prelude, (name, value)| prelude.constant(name, value));
+        let prelude = prelude.splits(4);
         let bindings = [Binding::read("partials"), Binding::read("stats"), Binding::write("u")];
         let name = format!("{}:combine[c{},p{parts}]", Self::NAME, self.c);
         Program::new(name, &prelude, include_str!("mla_combine.wgsl"), &bindings, [Self::COMBINE_SIZE, 1, 1])
@@ -356,6 +358,13 @@ impl MlaDecode {
             launch(self.partial_program(), &partial, [padded_heads / self.heads(), n_splits, t], device)?,
             launch(self.combine_program(parts), &combine, [h, t, parts], device)?,
         ])
+    }
+}
+
+impl Prelude {
+    /// Adds `combine_splits`, which needs the constants that its fragment names, with `batch` loads on their way at a time.
+    pub(crate) fn splits(self, batch: u32) -> Self {
+        self.constant("BATCH", batch).fragment(&unrolled(include_str!("splits.wgsl"), &[("BATCH", batch)]))
     }
 }
 
