@@ -12,6 +12,7 @@ use crate::workspace::{LOGIT_ROWS, PartialSizes, Workspace};
 use sferic_gpu::{Buffer, Task};
 use sferic_shaders::attention::mla_decode::{LatentFormat, MlaDecode, Sizes, Slots};
 use sferic_shaders::attention::mla_prefill::{self, MlaPrefill};
+use sferic_shaders::attention::mla_value::{self, MlaValue};
 use sferic_shaders::indexer::index_scores::{self, IndexScores};
 use sferic_shaders::indexer::top_k::{self, TopK};
 use sferic_shaders::kernel::{Capabilities, KernelError};
@@ -130,10 +131,7 @@ impl<'a> Recorder<'a> {
         self.select(layer, cache, shape)?;
         let selected = self.tasks.len();
         self.attend(layer, cache, shape)?;
-        let u = Rows { batch: a.kv_rank, ..Rows::dense(&w.u, a.n_heads * a.kv_rank) };
-        let o = Rows { batch: a.d_value, ..Rows::dense(&w.o, a.n_heads * a.d_value) };
-        self.product(rows, &layer.value, u, o, None, false)?;
-        let o = Rows { batch: 0, ..o };
+        let o = Rows::dense(&w.o, a.n_heads * a.d_value);
         self.product(rows, &layer.output, o, Rows::dense(&w.h, a.d_model), None, true)?;
         Ok(selected)
     }
@@ -301,8 +299,9 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    /// Attends, and turns the sums of latents into values.
     fn attend(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
-        let w = self.workspace;
+        let (a, w) = (self.architecture, self.workspace);
         let slots = if shape.sparse && layer.kind.selection != Selection::All { Slots::Selected } else { Slots::Dense };
         let (spec, sizes) = mla(self.architecture, self.formats, slots, shape.rows, shape.bucket, self.device);
         let which = if slots == Slots::Selected { &w.selected } else { &w.positions };
@@ -312,11 +311,17 @@ impl<'a> Recorder<'a> {
             let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale };
             let launch = MlaPrefill::best(c, r, h, format, slots, self.device).launch(&sizes, self.device)?;
             self.push(launch, &[&w.qfull, &cache.latent, &w.block_table, which, &w.u]);
-            return Ok(());
+            let u = Rows { batch: a.kv_rank, ..Rows::dense(&w.u, a.n_heads * a.kv_rank) };
+            let o = Rows { batch: a.d_value, ..Rows::dense(&w.o, a.n_heads * a.d_value) };
+            return self.product(shape.rows, &layer.value, u, o, None, false);
         }
-        let [partial, combined] = spec.launch(&sizes, self.device)?;
+        let [partial, _] = spec.launch(&sizes, self.device)?;
         self.push(partial, &[&w.qfull, &cache.latent, &w.block_table, which, &w.partials, &w.stats]);
-        self.push(combined, &[&w.partials, &w.stats, &w.u]);
+        let output = mla_value::Output { v: a.d_value as u32, stride: (a.n_heads * a.d_value) as u32, offset: 0 };
+        let value = MlaValue::best(spec.c, layer.value.format, sizes.t, sizes.h);
+        let launch = value.launch(spec, &sizes, output, self.device)?;
+        let buffers = self.with_matrix(&[&w.partials, &w.stats], &layer.value, &[&w.o]);
+        self.push(launch, &buffers);
         Ok(())
     }
 
