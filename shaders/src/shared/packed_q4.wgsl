@@ -76,7 +76,11 @@ fn part_of(v: u32) -> Part {
 fn product(words: vec4<u32>, part: Part) -> f32 {
     let even = words & vec4<u32>(0x0F0F0F0Fu);
     let odd = (words >> vec4<u32>(4u)) & vec4<u32>(0x0F0F0F0Fu);
-    let highs = dot_words(odd, vec4<u32>(part.a.y, part.b.y, part.c.y, part.d.y), dot_words(even, vec4<u32>(part.a.x, part.b.x, part.c.x, part.d.x), 0));
-    let lows = dot_words(odd, vec4<u32>(part.a.w, part.b.w, part.c.w, part.d.w), dot_words(even, vec4<u32>(part.a.z, part.b.z, part.c.z, part.d.z), part.start));
+    let high_even = vec4<u32>(part.a.x, part.b.x, part.c.x, part.d.x);
+    let high_odd = vec4<u32>(part.a.y, part.b.y, part.c.y, part.d.y);
+    let low_even = vec4<u32>(part.a.z, part.b.z, part.c.z, part.d.z);
+    let low_odd = vec4<u32>(part.a.w, part.b.w, part.c.w, part.d.w);
+    let highs = dot_words(odd, high_odd, dot_words(even, high_even, 0));
+    let lows = dot_words(odd, low_odd, dot_words(even, low_even, part.start));
     return f32(256 * highs + lows);
 }

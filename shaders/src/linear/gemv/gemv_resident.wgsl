@@ -1,8 +1,8 @@
-// y[z, o] = Σ_i x[z, i] · W[z, o, i] for one row of x and q4 weights; with NORM the sum is over x · gain and is scaled by 1 / sqrt(mean(x²) + eps);
-// with ACCUMULATE it is added to y.
+// y[z, o] = Σ_i x[z, i] · W[z, o, i] for one row of x and q4 weights; with NORM the sum is over x · gain and is scaled by
+// 1 / sqrt(mean(x²) + eps); with ACCUMULATE it is added to y.
 //
-// Grid: workgroups along x share the blocks of GROUPS · ROWS rows of matrix wid.z. A workgroup packs all of x once and then goes from block to block;
-//   the vectors of the next round, of this block or of the next one, are on their way while the present ones are multiplied.
+// Grid: workgroups along x share the blocks of GROUPS · ROWS rows of matrix wid.z. A workgroup packs all of x once and then goes from block to
+//   block; the vectors of the next round, of this block or of the next one, are on their way while the present ones are multiplied.
 // Requires: LANES consecutive invocations, at least four, are in one subgroup; x of at most CAPACITY vectors; its offset and batch in whole
 //   vectors of four.
 // Numerics: x as 16-bit integers with a scale for each group of 32, see packed_q4.wgsl; products and their sum over a group are exact, then f32.
