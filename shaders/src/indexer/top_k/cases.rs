@@ -23,9 +23,8 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     for rows in all_rows() {
         let params = rows.params();
         let one = vec![Step { launch: spec.launch(params, device)?, buffers: vec![0, 1, 2] }];
-        let best = spec.launches(params, device)?;
-        if best.len() > 1 {
-            found.push(case(&rows, best, spec.scratch_words(params, device)));
+        if rows.stride >= 4096 {
+            found.push(case(&rows, spec.split(params, device)?, spec.split_words(params)));
         }
         found.push(case(&rows, one, 0));
     }
@@ -193,12 +192,12 @@ enum Fill {
     Narrow,
 }
 
-/// Rows of `len` scores, each in one workgroup or, where `split`, the way that is taken to be the best.
+/// Rows of `len` scores, each in one workgroup or, where `split`, in many.
 fn bench(spec: TopK, fill: Fill, t: u32, len: u32, split: bool, device: &Capabilities) -> Result<Case, KernelError> {
     let k = 2048;
     let params = Params { rows: t, k, stride: len };
     let (steps, scratch_words) = match split {
-        true => (spec.launches(params, device)?, spec.scratch_words(params, device)),
+        true => (spec.split(params, device)?, spec.split_words(params)),
         false => (vec![Step { launch: spec.launch(params, device)?, buffers: vec![0, 1, 2] }], 0),
     };
     // Few different rows, repeated: every row is its own memory, and the expected rows stay cheap.

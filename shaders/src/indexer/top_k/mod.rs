@@ -17,12 +17,14 @@ pub const MAX_K: u32 = 4096;
 
 /// Leading bits by which a part's remaining digits and its places are searched.
 const SPLIT_FINE_BITS: u32 = 10;
+/// Most parts of a row.
+const MAX_PARTS: u32 = 1 << SPLIT_FINE_BITS;
 /// Scores of a row that say where its bins are narrow.
 const SAMPLE: u32 = 128;
 /// Most rows that [`TopK::launches`] splits; more rows fill a device with one workgroup each.
 const MAX_SPLIT_ROWS: u32 = 32;
-/// Shortest rows that [`TopK::launches`] splits.
-const MIN_SPLIT_STRIDE: u32 = 8192;
+/// Shortest rows that [`TopK::launches`] splits. On an H100 one launch takes as long as two at 16,384 scores, and twice as long at 65,536.
+const MIN_SPLIT_STRIDE: u32 = 32_768;
 
 /// A permutation of the kernel.
 ///
@@ -119,9 +121,25 @@ impl TopK {
         if !self.splits(params, device) {
             return Ok(vec![Step { launch: self.launch(params, device)?, buffers: vec![0, 1, 2] }]);
         }
+        self.split(params, device)
+    }
+
+    /// Checks the sizes and returns the two launches that give each row to many workgroups, whether or not that is the fastest. Buffers as in
+    /// [`TopK::launches`]; the scratch has [`TopK::split_words`] words.
+    ///
+    /// # Errors
+    /// As [`TopK::launch`], also for more parts of a row than the second launch takes, and for a scratch beyond a binding.
+    pub fn split(self, params: Params, device: &Capabilities) -> Result<Vec<Step>, KernelError> {
         check(params, device)?;
         let Params { rows, k, stride } = params;
         let parts = stride.div_ceil(self.part());
+        if parts > MAX_PARTS {
+            return Err(KernelError::shape(NAME, "parts of a row", format!("at most {MAX_PARTS}"), u64::from(parts)));
+        }
+        let (bytes, most) = (4 * self.split_words(params), device.limits.max_binding_bytes);
+        if bytes > most {
+            return Err(KernelError::limit(NAME, "bytes of the scratch", bytes, most));
+        }
         let sizes = SplitParams { rows, k, stride, parts };
         let split = launch(self.split_program(), &sizes, [parts, rows, 1], device)?;
         let merge = launch(self.merge_program(), &sizes, grid(rows, &device.limits), device)?;
@@ -136,13 +154,14 @@ impl TopK {
     /// Whether two dispatches are better, and fit.
     fn splits(self, params: Params, device: &Capabilities) -> bool {
         let Params { rows, stride, .. } = params;
-        let fits = stride.div_ceil(self.part()) <= 1 << SPLIT_FINE_BITS;
+        let fits = stride.div_ceil(self.part()) <= MAX_PARTS;
         fits && rows <= MAX_SPLIT_ROWS
             && stride >= MIN_SPLIT_STRIDE
             && 4 * self.split_words(params) <= device.limits.max_binding_bytes
     }
 
-    fn split_words(self, params: Params) -> u64 {
+    /// 32-bit words of scratch that [`TopK::split`] needs.
+    pub fn split_words(self, params: Params) -> u64 {
         2 * u64::from(self.part_pairs()) * u64::from(params.rows) * u64::from(params.stride.div_ceil(self.part()))
     }
 

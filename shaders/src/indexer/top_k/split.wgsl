@@ -60,7 +60,8 @@ fn reached_at(coarse: u32, n: u32) -> u32 {
 // The scale from a sample of `len` scores: from a key that some more than `k` are above of, to twice the distance of the largest.
 fn scale_of(row: u32, len: u32, lid: u32) -> Scale {
     if lid < SAMPLE {
-        let index = (len / SAMPLE) * lid + min(len % SAMPLE, lid);
+        // A row that is shorter than the sample fills it up with its end.
+        let index = min((len / SAMPLE) * lid + min(len % SAMPLE, lid), len - 1u);
         sh_sample[lid] = key_of(scores[row * (params.stride / 4u) + index / 4u][index % 4u]);
     }
     workgroupBarrier();

@@ -88,14 +88,17 @@ fn the_suite_expects_what_the_oracle_says() {
 fn few_long_rows_take_two_dispatches() {
     let device = Capabilities::base();
     let spec = TopK::best(&device);
-    let params = Params { rows: 2, k: 64, stride: 10 * 1024 + 4 };
+    let params = Params { rows: 2, k: 64, stride: 40 * 1024 + 4 };
     let steps = spec.launches(params, &device).unwrap();
     let grids: Vec<_> = steps.iter().map(|step| step.launch.workgroups).collect();
-    assert_eq!(grids, [[11, 2, 1], [2, 1, 1]]);
+    assert_eq!(grids, [[41, 2, 1], [2, 1, 1]]);
     assert!(spec.scratch_words(params, &device) >= 2 * u64::from(params.rows * params.stride));
-    for one in [Params { rows: 1000, ..params }, Params { stride: 1024, ..params }] {
+    for one in [Params { rows: 100, ..params }, Params { stride: 16_384, ..params }] {
         assert_eq!(spec.launches(one, &device).unwrap().len(), 1);
         assert_eq!(spec.scratch_words(one, &device), 0);
     }
     assert!(spec.launches(Params { k: 0, ..params }, &device).is_err());
+    // Who asks for two gets two, as far as they reach.
+    assert_eq!(spec.split(Params { stride: 4096, ..params }, &device).unwrap().len(), 2);
+    assert!(spec.split(Params { rows: 1, stride: 1025 * 1024, ..params }, &device).is_err());
 }

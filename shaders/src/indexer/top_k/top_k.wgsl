@@ -312,8 +312,10 @@ fn emit_row(row: u32, len: u32, at: Lane, threshold: Threshold) {
 // Selects `params.k` of `len` scores; `len` is larger.
 fn select_row(row: u32, len: u32, at: Lane) {
     let mapped = len <= MAP_BITS;
+    for (var i = at.lid; i < MAP_WORDS; i += WG_SIZE) {
+        atomicStore(&sh_map[i], 0u);
+    }
     clear_bins(at.lid);
-    clear_map(at.lid);
     tally_row(row, len, at.lid);
     workgroupBarrier();
     var bin = find_bin(false, at.lid, lane_of(at), lanes_of(at), BINS, params.k);
