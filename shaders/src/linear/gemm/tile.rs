@@ -56,7 +56,7 @@ impl Tile {
             let coop = if t <= 32 {
                 Self::coop([32, 128, 32], [1, 4], 1, device.subgroup)
             } else {
-                Self::coop([128, 128, 32], [2, 4], 1, device.subgroup)
+                Self::coop([128, 128, 32], [2, 2], 1, device.subgroup)
             };
             if coop.check("", device).is_ok() {
                 return coop;
