@@ -34,6 +34,12 @@ pub enum ModelBenchError {
     /// A step fails.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The model computes something that is no number.
+    #[error("FAIL: at {depth} cached tokens the model's logits are not finite")]
+    BadLogits {
+        /// Cached tokens.
+        depth: usize,
+    },
 }
 
 /// All rows of one run.
@@ -161,7 +167,10 @@ async fn decode(sequence: &mut Sequence, depth: usize, plan: &ModelPlan) -> Resu
     // The clocks of an idle device take a while to rise.
     let start = Instant::now();
     while start.elapsed().as_secs_f64() < 0.5 {
-        decoder.draw(1, n, 0, 0).await?;
+        // A time of logits that are not numbers is no time of the model.
+        if decoder.draw(1, n, 0, 0).await?.has_bad_logits {
+            return Err(ModelBenchError::BadLogits { depth });
+        }
         decoder.rewind(depth);
     }
     for _ in 0..plan.samples {
