@@ -207,8 +207,10 @@ impl Model {
     /// Formats of weights and caches, for a reader.
     pub fn describe(&self) -> String {
         let caches = self.0.settings.caches;
-        let weights = self.0.weights.head.format.name();
-        format!("weights {weights}, latent rows {}, index keys {}", caches.latent.name(), caches.index.name())
+        let weights = self.0.weights.layers.first().map_or("no", |layer| layer.gate_up.format.name());
+        let vocabulary = self.0.weights.head.format.name();
+        let (latent, index) = (caches.latent.name(), caches.index.name());
+        format!("weights {weights}, embedding and head {vocabulary}, latent rows {latent}, index keys {index}")
     }
 
     /// How it runs.
