@@ -215,7 +215,8 @@ async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(L
         Some(device) => {
             let formats = runtime::formats_of(options.weights, options.cache, &source.report.dtypes);
             is_exact = formats == (Formats::F32, CacheFormats::F32);
-            let settings = (plan.context, plan.prefill_chunk, &options.model);
+            let pace = options.prefill_chunk.is_none().then(|| runtime::Pace::new(plan.prefill_chunk));
+            let settings = (plan.context, plan.prefill_chunk, pace, &options.model);
             let each = &mut |bytes| tensors.count(bytes);
             let runtime = runtime::load_kernels(&source.config, &source.checkpoint, device, formats, settings, each)?;
             (runtime, chosen.resolved())

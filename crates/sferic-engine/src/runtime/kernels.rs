@@ -1,6 +1,6 @@
 //! The kernels' path: what it needs to know of a configuration, and its results in the engine's terms.
 
-use super::{Attention, CachePrecision, Computed, Runtime, Wanted, WeightPrecision};
+use super::{Attention, CachePrecision, Computed, Pace, Runtime, Wanted, WeightPrecision};
 use crate::EngineError;
 use sferic_lightning::architecture::{self as lightning, Architecture};
 use sferic_lightning::{
@@ -11,6 +11,7 @@ use sferic_model::rope::{RopeLayout, inv_freq};
 use sferic_model::{AttentionMode, Config, IndexerType, Options};
 use sferic_weights::{Checkpoint, Dtype, WeightsError};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 /// Why the kernels do not compute a model, if they do not.
 pub(crate) fn unsupported(config: &Config) -> Option<&'static str> {
@@ -158,7 +159,7 @@ pub(crate) fn load(
     checkpoint: &Checkpoint,
     device: Device,
     (formats, caches): (Formats, CacheFormats),
-    settings: (usize, usize, &Options),
+    settings: (usize, usize, Option<Pace>, &Options),
     each: &mut dyn FnMut(u64),
 ) -> Result<Runtime, EngineError> {
     let architecture = architecture(config);
@@ -169,13 +170,14 @@ pub(crate) fn load(
         LoadError::Gpu(error) => failed("loading the weights", &error),
         LoadError::Unsupported(why) => EngineError::NoKernels { why: why.into() },
     })?;
-    let (context, chunk, options) = settings;
+    let (context, chunk, pace, options) = settings;
     let hadamard = caches == CacheFormats::FP8;
     // Sessions share the caches; each may be as long as the context.
     let settings = Settings { caches, hadamard, context, chunk, cached_tokens: context.saturating_mul(Runtime::SESSIONS) };
     let model = sferic_lightning::Model::new(device, architecture, weights, settings)
         .map_err(|error| model_error("preparing the model", error))?;
-    Ok(Runtime::Kernels { model, config: Box::new(config.clone()), dense: options.attention == AttentionMode::Dense })
+    let dense = options.attention == AttentionMode::Dense;
+    Ok(Runtime::Kernels { model, config: Box::new(config.clone()), dense, pace: pace.map(Mutex::new) })
 }
 
 impl Runtime {

@@ -4,16 +4,20 @@
 //! formats that were asked for.
 
 mod kernels;
+mod pace;
 mod reference;
 
 use crate::EngineError;
+use crate::clock::Clock;
 use burn::tensor::Device;
 use sferic_model::{AttentionForm, AttentionMode, Cache, CacheFormat, Config, Model, Options};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 pub(crate) use kernels::{architecture, formats_of, load as load_kernels, unsupported};
+pub(crate) use pace::Pace;
 
 /// Which implementation computes a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,7 +114,16 @@ pub(crate) enum Runtime {
     /// Stock operations.
     Reference(Box<Model>, Options),
     /// Our own kernels.
-    Kernels { model: sferic_lightning::Model, config: Box<Config>, dense: bool },
+    Kernels {
+        /// Weights, caches, recorded steps.
+        model: sferic_lightning::Model,
+        /// Its configuration.
+        config: Box<Config>,
+        /// Whether every token is attended to, always.
+        dense: bool,
+        /// How much of a prompt is computed at a time; `None` where the user said so.
+        pace: Option<Mutex<Pace>>,
+    },
 }
 
 /// What a sequence has cached.
@@ -205,6 +218,14 @@ impl Runtime {
         }
     }
 
+    /// Tokens of the next chunk of a prompt, `planned` of them at most.
+    pub(crate) fn chunk(&self, planned: usize) -> usize {
+        match self {
+            Self::Kernels { pace: Some(pace), .. } => planned.min(pace.lock().unwrap_or_else(PoisonError::into_inner).next()),
+            _ => planned,
+        }
+    }
+
     /// Most tokens of one call of [`Runtime::compute`].
     pub(crate) fn longest_step(&self) -> usize {
         match self {
@@ -234,8 +255,14 @@ impl Runtime {
                 tokens.extend_from_slice(&ids[..cache.len() - tokens.len()]);
                 computed
             }
-            (Self::Kernels { model, dense: always, .. }, Cached::Kernels(sequence)) => {
-                kernels::compute(model, sequence, ids, wanted, if *always { &Attention::Dense } else { attention }).await
+            (Self::Kernels { model, dense: always, pace, .. }, Cached::Kernels(sequence)) => {
+                let clock = Clock::start();
+                let attention = if *always { &Attention::Dense } else { attention };
+                let computed = kernels::compute(model, sequence, ids, wanted, attention).await?;
+                if let (Feed::Prefill, Some(pace)) = (feed, pace) {
+                    pace.lock().unwrap_or_else(PoisonError::into_inner).took(ids.len(), clock.secs());
+                }
+                Ok(computed)
             }
             // A sequence is only ever used with the runtime that started it.
             _ => Err(EngineError::Device { doing: "computing a token", message: "the sequence is of another model".into() }),

@@ -102,7 +102,7 @@ impl<'s> Generation<'s> {
     async fn prefill_chunk(&mut self) -> Result<(), EngineError> {
         let Session { engine, cached, tokens } = &mut *self.session;
         let start = cached.len();
-        let end = tokens.len().min(start + engine.plan().prefill_chunk);
+        let end = tokens.len().min(start + engine.runtime().chunk(engine.plan().prefill_chunk));
         let wanted = if end == tokens.len() { Wanted::Last } else { Wanted::Nothing };
         let computed = engine.runtime().compute(cached, &tokens[start..end], Feed::Prefill, wanted, &Attention::Selected).await?;
         self.stats.prefilled_tokens += end - start;
