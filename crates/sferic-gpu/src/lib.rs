@@ -1,6 +1,6 @@
 //! Compiles, launches and times the kernels on a wgpu device, without Burn.
 //!
-//! Suites and benchmarks run here, natively and in browsers; models run the same launches through `sferic-ops`. Staying free of Burn keeps the
+//! Suites and benchmarks run here, natively and in browsers; models run the same launches through `sferic-lightning`. Staying free of Burn keeps the
 //! build of the suites small, which is what lets them run in a browser on every change.
 #![deny(missing_docs)]
 // Lints run natively; this is what they would say of the browser's build.

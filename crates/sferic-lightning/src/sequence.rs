@@ -9,7 +9,7 @@ pub struct Sequence {
     model: Model,
     table: Table,
     tokens: Vec<u32>,
-    /// Whether its pages may be shared: not when it attended to more than the selected tokens, which changes what is cached.
+    /// Whether its pages may be shared: not when it attended to other tokens than the selected ones, which changes what is cached.
     shared: bool,
 }
 
@@ -164,7 +164,7 @@ impl Sequence {
         if request.logits == Logits::None {
             output.logits.clear();
         }
-        self.shared &= !request.dense;
+        self.shared &= !request.dense && replay.is_empty();
         self.computed(ids.iter().copied());
         Ok(output)
     }

@@ -2,7 +2,7 @@
 //!
 //! A *spec* (a small struct in the kernel's folder) names a permutation. Its `launch` checks shapes and limits and returns a [`Launch`]: a
 //! [`Program`] (composed WGSL with the list of its bindings), the parameter words and the number of workgroups. Nothing here knows a device:
-//! `sferic-gpu` runs launches on wgpu, `sferic-ops` runs the same launches on Burn's tensors.
+//! `sferic-gpu` runs launches on wgpu.
 
 mod case;
 mod device;

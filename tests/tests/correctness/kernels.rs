@@ -2,7 +2,7 @@
 
 use pollster::block_on;
 use sferic_engine::{
-    ComputePath, DeviceChoice, Engine, EngineError, EngineOptions, Event, SamplingParams, Session, Stats, TraceRequest,
+    ComputePath, DeviceChoice, Engine, EngineError, EngineOptions, Event, Matrix, SamplingParams, Session, Stats, TraceRequest,
     WeightPrecision,
 };
 use sferic_testkit::{device, fixture, model::token_ids};
@@ -74,6 +74,18 @@ fn sessions_share_whole_pages_and_do_not_see_one_another() {
         let (expected, _) = reply(&mut session, &ids, 12).unwrap();
         assert_eq!([tokens, more].concat(), expected, "a session was changed by another");
     }
+}
+
+#[test]
+fn a_run_with_replayed_selections_is_not_shared() {
+    let Some(engine) = engine(512) else { return };
+    let ids = prompt(5, 200);
+    let chosen = |row: usize| (0..8).map(move |at| if at <= row { at as i32 } else { -1 });
+    let first = Matrix { n_rows: 200, n_cols: 8, values: (0..200).flat_map(chosen).collect() };
+    let replay = (0..4).map(|layer_idx| (layer_idx, first.clone())).collect();
+    block_on(engine.trace(&TraceRequest { ids: ids.clone(), replay, ..TraceRequest::default() })).unwrap();
+    let (_, stats) = reply(&mut engine.session(), &ids, 1).unwrap();
+    assert_eq!(stats.reused_tokens, 0, "rows of a replayed run are not those of the model");
 }
 
 #[test]
