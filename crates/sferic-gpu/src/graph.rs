@@ -143,8 +143,8 @@ impl Graph {
         let mut encoder = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("submit") });
         self.encode(&mut encoder, range, None);
         let staged: Vec<_> = parts.iter().map(|part| device.stage(&mut encoder, part)).collect();
-        device.queue.submit([encoder.finish()]);
-        staged.into_iter().map(ReadBack::start).collect()
+        let submission = device.queue.submit([encoder.finish()]);
+        staged.into_iter().map(|staged| ReadBack::start(staged, submission.clone())).collect()
     }
 
     fn encode(
@@ -226,8 +226,8 @@ impl Device {
             graph.encode(&mut encoder, 0..graph.len(), None);
         }
         let staged: Vec<_> = parts.iter().map(|part| self.stage(&mut encoder, part)).collect();
-        self.queue.submit([encoder.finish()]);
-        staged.into_iter().map(ReadBack::start).collect()
+        let submission = self.queue.submit([encoder.finish()]);
+        staged.into_iter().map(|staged| ReadBack::start(staged, submission.clone())).collect()
     }
 
     /// Submits what has been written, and waits for it.

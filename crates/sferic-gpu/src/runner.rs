@@ -93,8 +93,12 @@ impl Device {
 
     /// Waits for everything submitted so far.
     pub(crate) fn wait(&self) -> Result<(), GpuError> {
+        self.wait_for(wgpu::PollType::wait_indefinitely())
+    }
+
+    fn wait_for(&self, what: wgpu::PollType) -> Result<(), GpuError> {
         // A browser waits by itself.
-        self.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()).map_err(|error| GpuError::Device(error.to_string()))
+        self.device.poll(what).map(|_| ()).map_err(|error| GpuError::Device(error.to_string()))
     }
 
     /// Adds to `encoder` the copy of `part` to memory that the host can read.
@@ -110,8 +114,8 @@ impl Device {
         let part = Buffer { whole: buffer.clone(), start: range.start, size: range.end - range.start };
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let staged = self.stage(&mut encoder, &part);
-        self.queue.submit([encoder.finish()]);
-        ReadBack::start(staged).bytes(self).await
+        let submission = self.queue.submit([encoder.finish()]);
+        ReadBack::start(staged, submission).bytes(self).await
     }
 }
 
@@ -122,22 +126,23 @@ pub(crate) struct Staged(wgpu::Buffer);
 pub struct ReadBack {
     staging: wgpu::Buffer,
     mapped: Receiver,
+    submission: wgpu::SubmissionIndex,
 }
 
 impl ReadBack {
-    /// Asks for the copy, whose submission has been made.
-    pub(crate) fn start(Staged(staging): Staged) -> Self {
+    /// Asks for the copy, which is part of `submission`.
+    pub(crate) fn start(Staged(staging): Staged, submission: wgpu::SubmissionIndex) -> Self {
         let (sender, mapped) = oneshot();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| sender.send(result));
-        Self { staging, mapped }
+        Self { staging, mapped, submission }
     }
 
-    /// Waits for the bytes.
+    /// Waits for the bytes, and for nothing that was submitted after them.
     ///
     /// # Errors
     /// [`GpuError::Device`] when the device is lost.
     pub async fn bytes(self, device: &Device) -> Result<Vec<u8>, GpuError> {
-        device.wait()?;
+        device.wait_for(wgpu::PollType::Wait { submission_index: Some(self.submission), timeout: None })?;
         self.mapped.await.map_err(|error| GpuError::Device(error.to_string()))?;
         let bytes = self.staging.slice(..).get_mapped_range().map_err(|error| GpuError::Device(error.to_string()))?.to_vec();
         self.staging.unmap();

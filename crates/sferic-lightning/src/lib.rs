@@ -8,6 +8,7 @@
 pub mod architecture;
 mod cache;
 mod decode;
+mod draws;
 mod footprint;
 mod formats;
 mod model;
@@ -20,11 +21,12 @@ mod workspace;
 
 pub use cache::{CacheError, CacheFormats};
 pub use decode::{Decoder, Drawn};
+pub use draws::{Draw, Drawing, Draws};
 pub use footprint::{Footprint, workspace_bytes};
 pub use formats::Formats;
 pub use model::{Logits, Model, ModelError, Output, Replay, Request, Settings};
 pub use sequence::Sequence;
 pub use sferic_gpu::Device;
 pub use sferic_shaders::kernel::WeightFormat;
-pub use sferic_shaders::sample::next_token::Settings as Sampling;
+pub use sferic_shaders::sample::next_token::{IN_PROMPT, MAX_VOCABULARY, Settings as Sampling};
 pub use weights::{LoadError, ModelWeights, Source};

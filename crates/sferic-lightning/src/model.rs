@@ -137,6 +137,8 @@ pub(crate) struct State {
     generation: u64,
     /// What the block table on the device begins with.
     table: Vec<u32>,
+    /// Counts the steps of all sequences.
+    turn: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -190,7 +192,7 @@ impl Model {
         let partial = partial_sizes(&architecture, settings.caches, settings.context, &device.capabilities);
         let workspace = Workspace::new(&device, &architecture, settings.context, settings.chunk, partial)?;
         let caches = Caches::new(&device, &architecture, settings.caches, settings.cached_tokens.div_ceil(PAGE))?;
-        let state = State { generation: caches.generation, caches, recorded: HashMap::new(), table: Vec::new() };
+        let state = State { generation: caches.generation, caches, recorded: HashMap::new(), table: Vec::new(), turn: 0 };
         Ok(Self(Arc::new(Inner { device, architecture, weights, settings, workspace, state: Mutex::new(state) })))
     }
 
@@ -315,15 +317,35 @@ impl Model {
     /// Writes what a step reads. Nothing of another step comes between while the result is held.
     pub(crate) fn write_step(&self, ids: &[u32], start: usize, table: &Table) -> Turn<'_> {
         let Inner { device, workspace: w, .. } = &*self.0;
-        let mut state = self.state();
-        let positions: Vec<u32> = (start as u32..(start + ids.len()) as u32).collect();
+        let state = self.state();
         device.write(&w.tokens, 0, bytemuck::cast_slice(ids));
-        device.write(&w.positions, 0, bytemuck::cast_slice(&positions));
+        self.write_positions(start, ids.len());
+        self.next_turn(state, table)
+    }
+
+    /// As [`write_step`](Self::write_step) for one token that the step of turn `after` has left on the device; `None` where another step came
+    /// between.
+    pub(crate) fn continue_step(&self, position: usize, after: u64, table: &Table) -> Option<Turn<'_>> {
+        let state = self.state();
+        if state.turn != after {
+            return None;
+        }
+        self.write_positions(position, 1);
+        Some(self.next_turn(state, table))
+    }
+
+    fn write_positions(&self, start: usize, n: usize) {
+        let positions: Vec<u32> = (start as u32..(start + n) as u32).collect();
+        self.0.device.write(&self.0.workspace.positions, 0, bytemuck::cast_slice(&positions));
+    }
+
+    fn next_turn<'a>(&'a self, mut state: MutexGuard<'a, State>, table: &Table) -> Turn<'a> {
         if !state.table.starts_with(&table.pages) {
-            device.write(&w.block_table, 0, bytemuck::cast_slice(&table.pages));
+            self.0.device.write(&self.0.workspace.block_table, 0, bytemuck::cast_slice(&table.pages));
             state.table.clone_from(&table.pages);
         }
-        Turn { _state: state }
+        state.turn += 1;
+        Turn { state }
     }
 
     /// Submits a step. Nothing of another step comes between.
@@ -373,7 +395,13 @@ impl Model {
 
 /// The right to submit a step.
 pub(crate) struct Turn<'a> {
-    _state: MutexGuard<'a, State>,
+    state: MutexGuard<'a, State>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn number(&self) -> u64 {
+        self.state.turn
+    }
 }
 
 /// What a submission needs to know of its step.

@@ -1,8 +1,9 @@
 //! One text: its tokens, its pages of the caches, and the next step.
 
-use crate::model::{Logits, Model, ModelError, Output, Replay, Request, Step, floats, logit_rows, words_of};
+use crate::model::{Key, Logits, Model, ModelError, Output, Recorded, Replay, Request, Step, floats, logit_rows, words_of};
 use crate::pages::Table;
 use sferic_gpu::Device;
+use std::sync::Arc;
 
 /// A sequence of tokens with its pages of the caches, which it lets go of when it is dropped.
 pub struct Sequence {
@@ -136,16 +137,10 @@ impl Sequence {
     pub async fn advance_replaying(&mut self, ids: &[u32], request: Request, replay: &Replay) -> Result<Output, ModelError> {
         let model = self.model.clone();
         let start = self.tokens.len();
-        let chunk = model.workspace().rows;
         if ids.is_empty() {
             return Ok(Output::default());
         }
-        if ids.len() > chunk {
-            return Err(ModelError::StepTooLong { found: ids.len(), chunk });
-        }
-        self.reserve(start + ids.len())?;
-        let key = model.key(start, ids.len(), request);
-        let recorded = model.recorded(key).await?;
+        let (key, recorded) = self.prepare(ids.len(), request).await?;
         let heads = if request.logits == Logits::All { model.heads(ids.len()).await? } else { Vec::new() };
         let step = Step { ids, start, table: &self.table, request, shape: key.shape, replay };
         let shown = model.submit(&recorded, &heads, &step);
@@ -167,6 +162,23 @@ impl Sequence {
         self.shared &= !request.dense && replay.is_empty();
         self.computed(ids.iter().copied());
         Ok(output)
+    }
+
+    /// Makes room for `n` tokens after those that are cached, and records their step.
+    pub(crate) async fn prepare(&mut self, n: usize, request: Request) -> Result<(Key, Arc<Recorded>), ModelError> {
+        let chunk = self.model.workspace().rows;
+        if n > chunk {
+            return Err(ModelError::StepTooLong { found: n, chunk });
+        }
+        let start = self.tokens.len();
+        self.reserve(start + n)?;
+        let key = self.model.key(start, n, request);
+        Ok((key, self.model.recorded(key).await?))
+    }
+
+    /// Lets no other sequence take over its pages from here on, since it attends to more than what is selected.
+    pub(crate) fn keep_to_itself(&mut self) {
+        self.shared = false;
     }
 }
 

@@ -128,3 +128,80 @@ fn a_thousand_generations_do_not_grow() {
     println!("{first} bytes after 100 generations, {last} after 1000");
     assert!(last <= first, "{first} bytes after 100 generations, {last} after 1000");
 }
+
+/// Tokens with their log-probabilities; `on_host` has the host draw them, which needs the logits.
+fn drawn(session: &mut Session, ids: &[u32], params: &SamplingParams, on_host: bool) -> Vec<(u32, f32)> {
+    let params = SamplingParams { top_logprobs: usize::from(on_host), ..params.clone() };
+    let mut generation = session.generate(ids, params).unwrap();
+    let mut tokens = Vec::new();
+    while let Some(event) = block_on(generation.next()) {
+        if let Event::Token(token) = event.unwrap() {
+            assert_eq!(token.top_logprobs.len(), usize::from(on_host));
+            tokens.push((token.token_id, token.logprob));
+        }
+    }
+    tokens
+}
+
+/// Greedy, drawn, and drawn with everything that changes logits.
+fn sampling() -> [SamplingParams; 3] {
+    let base = SamplingParams { max_tokens: Some(40), ignore_eos: true, seed: Some(11), ..SamplingParams::default() };
+    let greedy = SamplingParams { temperature: 0.0, ..base.clone() };
+    let filtered = SamplingParams { temperature: 0.9, top_k: 60, top_p: 0.9, min_p: 0.01, ..base };
+    let adjusted = SamplingParams {
+        repetition_penalty: 1.3,
+        presence_penalty: 0.2,
+        frequency_penalty: 0.4,
+        logit_bias: [(3, f32::NEG_INFINITY), (7, 4.0), (9, -1.5)].into(),
+        ..filtered.clone()
+    };
+    [greedy, filtered, adjusted]
+}
+
+#[test]
+fn the_device_draws_what_the_host_draws() {
+    let Some(engine) = engine(256) else { return };
+    for (params, n_prompt) in sampling().iter().zip([30, 1, 100]) {
+        let ids = prompt(5, n_prompt);
+        let [host, device] = [true, false].map(|on_host| drawn(&mut engine.session(), &ids, params, on_host));
+        let tokens = |drawn: &[(u32, f32)]| drawn.iter().map(|(token, _)| *token).collect::<Vec<_>>();
+        assert_eq!(tokens(&host), tokens(&device), "{params:?}");
+        for ((_, host), (_, device)) in host.iter().zip(&device) {
+            assert!((host - device).abs() < 1e-5 * (1.0 + host.abs()), "{host} on the host, {device} on the device: {params:?}");
+        }
+    }
+}
+
+/// A step is begun before the last token is known to the host. Neither what comes between, nor an early end, may show in the tokens.
+#[test]
+fn steps_begun_early_leave_no_trace() {
+    let Some(engine) = engine(256) else { return };
+    let [greedy, filtered, adjusted] = sampling();
+    let (first, second) = (prompt(1, 70), prompt(2, 33));
+    let alone = drawn(&mut engine.session(), &first, &filtered, false);
+    let other = drawn(&mut engine.session(), &second, &adjusted, false);
+    let (mut one, mut two) = (engine.session(), engine.session());
+    let (mut a, mut b) = (one.generate(&first, filtered).unwrap(), two.generate(&second, adjusted).unwrap());
+    let (mut tokens, mut others) = (Vec::new(), Vec::new());
+    // The second is twice as fast, so that steps of both meet in every order.
+    for turn in 0..400 {
+        let (generation, tokens) = if turn % 3 == 0 { (&mut a, &mut tokens) } else { (&mut b, &mut others) };
+        if let Some(Ok(Event::Token(token))) = block_on(generation.next()) {
+            tokens.push((token.token_id, token.logprob));
+        }
+    }
+    assert_eq!((tokens, others), (alone, other));
+    drop((a, b));
+    // The reply is given up with a step begun; the conversation goes on with other words.
+    let mut session = engine.session();
+    let mut generation = session.generate(&first, SamplingParams { max_tokens: None, ..greedy.clone() }).unwrap();
+    for _ in 0..6 {
+        block_on(generation.next()).unwrap().unwrap();
+    }
+    drop(generation);
+    let longer = [session.tokens(), &second[..20]].concat();
+    // Rows of a prompt and rows of single tokens differ in their last bits, so the tokens are compared alone.
+    let tokens =
+        |session: &mut Session| drawn(session, &longer, &greedy, false).into_iter().map(|(token, _)| token).collect::<Vec<_>>();
+    assert_eq!(tokens(&mut session), tokens(&mut engine.session()));
+}

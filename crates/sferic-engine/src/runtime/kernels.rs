@@ -4,7 +4,8 @@ use super::{Attention, CachePrecision, Computed, Pace, Runtime, Wanted, WeightPr
 use crate::EngineError;
 use sferic_lightning::architecture::{self as lightning, Architecture};
 use sferic_lightning::{
-    CacheFormats, Device, Formats, LoadError, Logits, ModelError, ModelWeights, Replay, Request, Settings, WeightFormat,
+    CacheFormats, Device, Draw, Drawing, Draws, Formats, LoadError, Logits, ModelError, ModelWeights, Replay, Request, Settings,
+    WeightFormat,
 };
 use sferic_model::moe::{GroupScore, Scoring};
 use sferic_model::rope::{RopeLayout, inv_freq};
@@ -223,6 +224,19 @@ pub(super) async fn compute(
         computed.selected.insert(layer_idx, rows);
     }
     Ok(computed)
+}
+
+pub(super) async fn draws(model: &sferic_lightning::Model, drawing: Drawing) -> Result<Draws, EngineError> {
+    Draws::new(model, drawing).await.map_err(|error| model_error("preparing the draws", error))
+}
+
+pub(super) async fn draw(
+    sequence: &mut sferic_lightning::Sequence,
+    draws: &mut Draws,
+    tokens: &[u32],
+    go_on: bool,
+) -> Result<Draw, EngineError> {
+    draws.next(sequence, tokens, go_on).await.map_err(|error| model_error("computing a token", error))
 }
 
 /// Rows of positions as a kernel reads them: ascending, and unfilled slots last.

@@ -10,6 +10,7 @@ mod reference;
 use crate::EngineError;
 use crate::clock::Clock;
 use burn::tensor::Device;
+use sferic_lightning::{Draw, Drawing, Draws, MAX_VOCABULARY};
 use sferic_model::{AttentionForm, AttentionMode, Cache, CacheFormat, Config, Model, Options};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -234,6 +235,16 @@ impl Runtime {
         }
     }
 
+    /// Prepares the draws of a reply on the device, where they can be made there.
+    pub(crate) async fn draws(&self, drawing: impl FnOnce() -> Drawing) -> Result<Option<Draws>, EngineError> {
+        match self {
+            Self::Kernels { model, dense, .. } if model.architecture().vocab <= MAX_VOCABULARY as usize => {
+                kernels::draws(model, Drawing { dense: *dense, ..drawing() }).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Computes `ids` after what is cached.
     pub(crate) async fn compute(
         &self,
@@ -271,6 +282,17 @@ impl Runtime {
 }
 
 impl Cached {
+    /// Computes those of `tokens` that are not cached and draws the next one; with `go_on` the device begins the step after that.
+    pub(crate) async fn draw(&mut self, draws: &mut Draws, tokens: &[u32], go_on: bool) -> Result<Draw, EngineError> {
+        match self {
+            Self::Kernels(sequence) => kernels::draw(sequence, draws, tokens, go_on).await,
+            // Draws are only ever prepared on the kernels' path.
+            Self::Reference(..) => {
+                Err(EngineError::Device { doing: "drawing a token", message: "the sequence is of another model".into() })
+            }
+        }
+    }
+
     /// Tokens that are cached.
     pub(crate) fn len(&self) -> usize {
         match self {

@@ -17,6 +17,7 @@
 //! Arithmetic is in f64. Draws come from a counter-based generator ([`uniform`]): draw `n` of a seed depends on the seed and `n`
 //! alone, so a reply can be continued or repeated from any point, on any device.
 
+mod device;
 mod params;
 
 pub use params::SamplingParams;

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
 use crate::runtime::{Attention, Feed, Wanted};
 use crate::sampler::{Sampled, Sampler, SamplingParams};
+use sferic_lightning::{Draw, Draws};
 use std::collections::VecDeque;
 
 /// A reply in the making: call [`next`](Self::next) until it returns `None`.
@@ -19,13 +20,23 @@ pub struct Generation<'s> {
     ignore_eos: bool,
     max_tokens: Option<usize>,
     cancel: CancelToken,
-    /// Logits of the last computed token, `[V]`, until a token has been drawn from them. Kept here and not on the stack of
-    /// `next`, so that a dropped future loses nothing.
-    pending: Option<Vec<f32>>,
+    /// What the next token comes from, where that has been computed. Kept here and not on the stack of `next`, so that a dropped future loses
+    /// nothing.
+    pending: Option<Pending>,
+    /// Draws on the device, where that is possible.
+    draws: Option<Box<Draws>>,
     events: VecDeque<Event>,
     has_ended: bool,
     stats: Stats,
     clock: Option<Clock>,
+}
+
+/// What a token comes from.
+enum Pending {
+    /// Logits of the last computed token, `[V]`.
+    Logits(Vec<f32>),
+    /// A draw of the device.
+    Draw(Draw),
 }
 
 impl<'s> Generation<'s> {
@@ -46,6 +57,7 @@ impl<'s> Generation<'s> {
             max_tokens: params.max_tokens,
             cancel: CancelToken::default(),
             pending: None,
+            draws: None,
             events: VecDeque::new(),
             has_ended: false,
             stats,
@@ -98,35 +110,71 @@ impl<'s> Generation<'s> {
         if self.pending.is_none() && self.stats.generated_tokens == 0 { self.prefill_chunk().await } else { self.draw().await }
     }
 
-    /// Computes the next chunk of the prompt; the last one leaves its logits in `pending`.
+    /// Computes the next chunk of the prompt; the last one leaves what is drawn from in `pending`.
     async fn prefill_chunk(&mut self) -> Result<(), EngineError> {
-        let Session { engine, cached, tokens } = &mut *self.session;
-        let start = cached.len();
-        let end = tokens.len().min(start + engine.runtime().chunk(engine.plan().prefill_chunk));
-        let wanted = if end == tokens.len() { Wanted::Last } else { Wanted::Nothing };
-        let computed = engine.runtime().compute(cached, &tokens[start..end], Feed::Prefill, wanted, &Attention::Selected).await?;
+        let engine = self.session.engine.clone();
+        let (start, n_tokens) = (self.session.cached.len(), self.session.tokens.len());
+        let end = n_tokens.min(start + engine.runtime().chunk(engine.plan().prefill_chunk));
+        if end == n_tokens && !self.sampler.needs_logits() {
+            let drawing = || self.sampler.drawing(engine.config().vocab_size);
+            self.draws = engine.runtime().draws(drawing).await?.map(Box::new);
+        }
+        if end == n_tokens && self.draws.is_some() {
+            self.draw_on_device().await?;
+        } else {
+            let wanted = if end == n_tokens { Wanted::Last } else { Wanted::Nothing };
+            let logits = self.compute(end, Feed::Prefill, wanted).await?;
+            self.pending = (end == n_tokens).then_some(Pending::Logits(logits));
+        }
         self.stats.prefilled_tokens += end - start;
         let (done, total) = (self.stats.prefilled_tokens, self.stats.prompt_tokens - self.stats.reused_tokens);
-        if end == tokens.len() {
-            self.pending = Some(computed.logits);
-        }
         self.events.push_back(Event::Prefill { done, total });
         Ok(())
     }
 
-    /// Computes the last token, unless its logits are pending, and draws the next one.
-    async fn draw(&mut self) -> Result<(), EngineError> {
-        if self.pending.is_none() {
-            let Session { engine, cached, tokens } = &mut *self.session;
-            // One token, unless a dropped future has left the last one drawn and not computed.
-            let computed = engine
-                .runtime()
-                .compute(cached, &tokens[cached.len()..], Feed::Decode, Wanted::Last, &Attention::Selected)
-                .await?;
-            self.pending = Some(computed.logits);
+    /// Computes the tokens that are not cached up to `end` and returns the logits that are wanted.
+    async fn compute(&mut self, end: usize, feed: Feed, wanted: Wanted) -> Result<Vec<f32>, EngineError> {
+        let Session { engine, cached, tokens } = &mut *self.session;
+        let ids = &tokens[cached.len()..end];
+        Ok(engine.runtime().compute(cached, ids, feed, wanted, &Attention::Selected).await?.logits)
+    }
+
+    /// Has the device compute what is not cached and draw the next token, which becomes pending. Logits that nothing can be drawn from are read, for
+    /// the host to say what is wrong with them.
+    async fn draw_on_device(&mut self) -> Result<(), EngineError> {
+        let Some(draws) = &mut self.draws else { return Ok(()) };
+        let Session { engine, cached, tokens } = &mut *self.session;
+        let more = self.max_tokens.is_none_or(|most| self.stats.generated_tokens + 1 < most);
+        let go_on = more && tokens.len() < engine.plan().context && !self.cancel.is_cancelled();
+        let draw = cached.draw(draws, tokens, go_on).await?;
+        if !draw.has_bad_logits {
+            self.pending = Some(Pending::Draw(draw));
+            return Ok(());
         }
-        let Some(logits) = &self.pending else { return Ok(()) };
-        let sampled = self.sampler.sample(logits)?;
+        self.draws = None;
+        let n_tokens = self.session.tokens.len();
+        self.session.cached.truncate(n_tokens - 1);
+        self.pending = Some(Pending::Logits(self.compute(n_tokens, Feed::Prefill, Wanted::Last).await?));
+        Ok(())
+    }
+
+    /// Computes the last token, unless what comes of it is pending, and takes the next one.
+    async fn draw(&mut self) -> Result<(), EngineError> {
+        if self.pending.is_none() && self.draws.is_some() {
+            self.draw_on_device().await?;
+        } else if self.pending.is_none() {
+            // One token, unless a dropped future has left the last one drawn and not computed.
+            let logits = self.compute(self.session.tokens.len(), Feed::Decode, Wanted::Last).await?;
+            self.pending = Some(Pending::Logits(logits));
+        }
+        let sampled = match &self.pending {
+            None => return Ok(()),
+            Some(Pending::Logits(logits)) => self.sampler.sample(logits)?,
+            Some(Pending::Draw(Draw { token, logprob, .. })) => {
+                self.sampler.took(*token);
+                Sampled { token_id: *token, logprob: *logprob, top_logprobs: Vec::new() }
+            }
+        };
         self.pending = None;
         self.accept(sampled)
     }

@@ -1,11 +1,14 @@
 //! The suite and the benchmarks of the kernel, as data.
 
-use super::{BAD_LOGITS, IN_PROMPT, NOTHING_TO_DRAW, NextToken, STATE_HEADER, Settings, Shape, adjust, choose, uniform};
+use super::{BAD_LOGITS, IN_PROMPT, NOTHING_TO_DRAW, NextToken, STATE_HEADER, Settings, Shape, adjust, choose, logprob, uniform};
 use crate::kernel::random::Random;
-use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst};
+use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst, compare};
 
 /// By how much of the mass a boundary may differ from f64: f32 weights of distances up to some 20, each to 2⁻²³ of the distance.
 const BOUNDARY: f64 = 3e-6;
+
+/// By how much a log-probability may differ from f64, beside its size: the logarithm of a sum of f32 weights, and differences of logits up to 30.
+const LOGPROB: f64 = 1e-6;
 
 const PLAIN: Settings = Settings { temperature: 1.0, ..Settings::GREEDY };
 
@@ -211,6 +214,7 @@ fn check(setup: &Setup, out: &Outputs) -> Result<Worst, String> {
     let words = setup.shape.vocabulary_words() as usize;
     let width = (STATE_HEADER + history) as usize;
     let draws = if setup.settings.temperature == 0.0 { 0 } else { setup.steps };
+    let mut worst = Worst(0.0);
     for row in 0..t as usize {
         let start = offset as usize + row * stride as usize;
         let logits = &setup.logits[start..start + v as usize];
@@ -239,7 +243,12 @@ fn check(setup: &Setup, out: &Outputs) -> Result<Worst, String> {
                 *count += 1;
             }
         }
-        let header = [before[0], before[1], before[2] + draws, before[3], setup.steps, status, 0, 0];
+        let header = [before[0], before[1], before[2] + draws, before[3], setup.steps, status, after[6], tokens[row]];
+        if status == 0 {
+            let expected = logprob(logits, tokens[row] as usize);
+            let found = compare("ln p", &[f32::from_bits(after[6])], &[expected], LOGPROB, LOGPROB)?;
+            worst = Worst(worst.0.max(found.0));
+        }
         if after[..STATE_HEADER as usize] != header {
             return Err(format!("row {row}: header {:?}, expected {header:?}", &after[..STATE_HEADER as usize]));
         }
@@ -253,7 +262,7 @@ fn check(setup: &Setup, out: &Outputs) -> Result<Worst, String> {
             return Err(format!("row {row}: counts differ"));
         }
     }
-    Ok(Worst(0.0))
+    Ok(worst)
 }
 
 /// Those choices of the oracle that are `found`, with every boundary where it is or moved by [`BOUNDARY`] to either side.

@@ -17,8 +17,9 @@
 //! Weights are f32 and summed in 64-bit whole numbers. Against f64, boundaries of the cumulative distribution and of top-p move by about 10⁻⁶ of
 //! the mass; everything else is the same. NaN and −∞ are never chosen; a NaN or +∞, or a row with nothing to draw, is reported in the status.
 //!
-//! The state of a row is `[seed low, seed high, draws low, draws high, steps, status, 0, 0 | history]`. A step writes the token to `tokens[t]` and
-//! to the history, counts it for the penalties, and advances draws, steps and `positions[t]`.
+//! The state of a row is `[seed low, seed high, draws low, draws high, steps, status, ln p, token | history]`. A step writes the token to
+//! `tokens[t]`, to the header and to the history, counts it for the penalties, and advances draws, steps and `positions[t]`. `ln p` is the model's:
+//! the log-softmax of the logits before step 1, in f32 bits, to about 10⁻⁶; it means nothing where the status says that logits are bad.
 //!
 //! Source: the engine's sampler; Holtzman et al. 2019, <https://arxiv.org/abs/1904.09751> (top-p); Nguyen et al. 2024,
 //! <https://arxiv.org/abs/2407.01082> (min-p).
@@ -28,7 +29,7 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
-pub use oracle::{adjust, choose, uniform};
+pub use oracle::{adjust, choose, logprob, uniform};
 
 use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, grid, launch};
 
@@ -95,7 +96,7 @@ pub struct Shape {
 impl Shape {
     /// Words of the scratch buffer `partials`.
     pub fn partial_words(&self) -> u32 {
-        self.t * self.v.div_ceil(CHUNK) * 4
+        self.t * self.v.div_ceil(CHUNK) * 8
     }
 
     /// Words of a row of `counts` and of `bias`.
@@ -202,7 +203,7 @@ impl NextToken {
         }
         let prelude = self.prelude(2, false);
         Program::new(self.name("chunks"), &prelude, include_str!("chunks.wgsl"), &bindings, [256, 1, 1])
-            .with_workgroup_bytes(4096)
+            .with_workgroup_bytes(6144)
     }
 
     /// The second pass. Buffers: logits, partials, state, tokens, positions, and where adjusted counts, bias.

@@ -9,8 +9,8 @@
 // survivors, whose digits are the chunk and the place in it. Chunks whose best token cannot take part are not read.
 
 @group(0) @binding(0) var<storage, read> logits: array<vec4<u32>>; // (T, stride) f32 bits
-@group(0) @binding(1) var<storage, read> partials: array<vec4<u32>>; // (T, chunks) key, token, mass as f32 bits, flag
-@group(0) @binding(2) var<storage, read_write> state: array<u32>; // (T, state_stride) seed, draws, steps, status, history
+@group(0) @binding(1) var<storage, read> partials: array<vec4<u32>>; // (T, chunks, 2) key, token, mass as f32 bits, flag | raw key, raw mass
+@group(0) @binding(2) var<storage, read_write> state: array<u32>; // (T, state_stride) seed, draws, steps, status, ln p, token, history
 @group(0) @binding(3) var<storage, read_write> tokens: array<u32>; // (T) u32
 @group(0) @binding(4) var<storage, read_write> positions: array<u32>; // (T) u32
 
@@ -126,7 +126,7 @@ fn activate(t: u32, lid: u32, least: u32) {
     }
     workgroupBarrier();
     for (var c = lid; c < params.chunks; c += WG_SIZE) {
-        if partials[t * params.chunks + c].x >= max(least, 1u) {
+        if partials[2u * (t * params.chunks + c)].x >= max(least, 1u) {
             sh_active[atomicAdd(&sh_actives, 1u)] = c;
         }
     }
@@ -145,7 +145,7 @@ fn clear_tally(lid: u32) {
 fn tally_chunks(t: u32, lid: u32, most: u32) {
     clear_tally(lid);
     for (var c = lid; c < params.chunks; c += WG_SIZE) {
-        let partial = partials[t * params.chunks + c];
+        let partial = partials[2u * (t * params.chunks + c)];
         if partial.x != 0u {
             tally(c, fixed(bitcast<f32>(partial.z) * weight(distance(partial.x, most))));
         }
@@ -287,7 +287,7 @@ fn top_k_floor(t: u32, lid: u32) -> u32 {
         return workgroupUniformLoad(&sh_floor);
     }
     for (var c = lid; c < params.chunks; c += WG_SIZE) {
-        sh_active[c] = partials[t * params.chunks + c].x;
+        sh_active[c] = partials[2u * (t * params.chunks + c)].x;
     }
     workgroupBarrier();
     for (var c = lid; c < params.chunks; c += WG_SIZE) {
@@ -373,10 +373,10 @@ fn draw_survivor(t: u32, lid: u32, most: u32) -> u32 {
     if take_bin(lid, DIGITS - 1u, vec4<u32>(0u, start.yz, 0u), reachable) {
         return chunk * CHUNK + sh_digits[DIGITS - 1u];
     }
-    return partials[t * params.chunks + chunk].y;
+    return partials[2u * (t * params.chunks + chunk)].y;
 }
 
-// The best token of a row, in sh_wide[0]; flags in sh_flags.
+// The best token of a row, the largest logit and the mass of all logits as the model gives them, in sh_wide[0]; flags in sh_flags.
 fn find_best(t: u32, lid: u32) {
     if lid == 0u {
         atomicStore(&sh_flags, 0u);
@@ -384,16 +384,18 @@ fn find_best(t: u32, lid: u32) {
     workgroupBarrier();
     if lid < SCAN {
         var best = vec2<u32>();
+        var raw = 0u;
         var flags = 0u;
         for (var c = lid; c < params.chunks; c += SCAN) {
-            let partial = partials[t * params.chunks + c];
+            let partial = partials[2u * (t * params.chunks + c)];
             flags |= partial.w;
             // Later chunks have higher tokens, which lose a tie.
             if partial.x > best.x {
                 best = partial.xy;
             }
+            raw = max(raw, partials[2u * (t * params.chunks + c) + 1u].x);
         }
-        sh_wide[lid] = vec4<u32>(best, 0u, 0u);
+        sh_wide[lid] = vec4<u32>(best, raw, 0u);
         if flags != 0u {
             atomicOr(&sh_flags, BAD_LOGITS);
         }
@@ -403,10 +405,39 @@ fn find_best(t: u32, lid: u32) {
         if lid < half {
             let a = sh_wide[lid];
             let b = sh_wide[lid + half];
-            sh_wide[lid] = select(a, b, b.x > a.x || (b.x == a.x && b.y < a.y));
+            let best = select(a.xy, b.xy, b.x > a.x || (b.x == a.x && b.y < a.y));
+            sh_wide[lid] = vec4<u32>(best, max(a.z, b.z), 0u);
         }
         workgroupBarrier();
     }
+    sum_raw(t, lid, workgroupUniformLoad(&sh_wide[0]).z);
+}
+
+// The mass of all logits as the model gives them, relative to the largest, whose key is `most`, in sh_wide[0].w.
+fn sum_raw(t: u32, lid: u32, most: u32) {
+    if lid < SCAN {
+        var mass = 0.0;
+        for (var c = lid; c < params.chunks; c += SCAN) {
+            let raw = partials[2u * (t * params.chunks + c) + 1u].xy;
+            if raw.x != 0u {
+                mass += bitcast<f32>(raw.y) * weight(value_of(raw.x) - value_of(most));
+            }
+        }
+        sh_wide[lid].w = bitcast<u32>(mass);
+    }
+    workgroupBarrier();
+    for (var half = SCAN / 2u; half > 0u; half /= 2u) {
+        if lid < half {
+            sh_wide[lid].w = bitcast<u32>(bitcast<f32>(sh_wide[lid].w) + bitcast<f32>(sh_wide[lid + half].w));
+        }
+        workgroupBarrier();
+    }
+}
+
+// The logarithm of the model's probability of a token, before penalties, bias and temperature.
+fn logprob(t: u32, token: u32, most: u32, mass: f32) -> f32 {
+    let raw = logits[t * params.stride + params.offset + token / 4u][token % 4u];
+    return value_of(key_of(raw)) - value_of(most) - log(mass);
 }
 
 @compute @workgroup_size(WG_SIZE)
@@ -424,12 +455,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             status |= NOTHING_TO_DRAW;
             token = 0u;
         }
-        advance(t, token, status);
+        advance(t, token, status, logprob(t, token, best.z, bitcast<f32>(best.w)));
     }
 }
 
 // Writes the token where the next step and the host look for it.
-fn advance(t: u32, token: u32, status: u32) {
+fn advance(t: u32, token: u32, status: u32, logprob: f32) {
     let row = t * params.state_stride;
     if params.temperature > 0.0 {
         let draws = add64(vec2<u32>(state[row + 2u], state[row + 3u]), vec2<u32>(1u, 0u));
@@ -442,6 +473,8 @@ fn advance(t: u32, token: u32, status: u32) {
     }
     state[row + 4u] = steps + 1u;
     state[row + 5u] |= status;
+    state[row + 6u] = bitcast<u32>(logprob);
+    state[row + 7u] = token;
     tokens[t] = token;
     positions[t] += 1u;
     count_token(t * ((params.v + 3u) / 4u) * 4u + token);

@@ -22,6 +22,17 @@ pub fn adjust(logits: &[f64], counts: &[u32], bias: &[f64], settings: &Settings)
     adjusted
 }
 
+/// Returns the logarithm of the probability of `token` before any adjustment. Logits of NaN and −∞ have no probability.
+///
+/// # Shapes
+/// - logits: `[V]`
+pub fn logprob(logits: &[f32], token: usize) -> f64 {
+    let finite = || logits.iter().filter(|logit| logit.is_finite()).map(|&logit| f64::from(logit));
+    let most = finite().fold(f64::NEG_INFINITY, f64::max);
+    let mass: f64 = finite().map(|logit| (logit - most).exp()).sum();
+    f64::from(logits[token]) - most - mass.ln()
+}
+
 /// Returns the token that steps 4 to 8 choose with the random number `u` in `[0, 1)`, `None` where no logit is finite.
 ///
 /// # Shapes
