@@ -4,8 +4,8 @@ use serde::Serialize;
 use sferic_gpu::GpuError;
 use sferic_lightning::architecture::Architecture;
 use sferic_lightning::{
-    CacheFormats, Decoder, Device, Formats, LoadError, Logits, Model, ModelError, ModelWeights, Request, Sampling, Sequence,
-    Settings,
+    CacheFormats, Decoder, Device, Drawing, Draws, Formats, LoadError, Logits, Model, ModelError, ModelWeights, Request,
+    Sampling, Sequence, Settings,
 };
 use std::fmt::Write as _;
 use web_time::Instant;
@@ -86,8 +86,8 @@ pub struct ModelRow {
     pub decode: f64,
     /// Half the distance between the quartiles as a share of the median.
     pub decode_spread: f64,
-    /// Tokens per second where the host waits for each token and draws it.
-    pub decode_on_host: f64,
+    /// Tokens per second of a conversation: the host reads each token before it asks for the next.
+    pub conversation: f64,
     /// Prompt tokens per second; 0 where that was left out.
     pub prefill: f64,
 }
@@ -128,13 +128,13 @@ pub async fn measure(model: &Model, name: &str, plan: &ModelPlan) -> Result<Mode
         // One sequence at a time: the caches need to hold the deepest alone.
         let mut sequence = model.sequence();
         sequence.pretend(depth, depth as u64 + 1)?;
-        let on_host = decode_on_host(&mut sequence, depth, plan).await?;
+        let conversation = converse(model, &mut sequence, depth, plan).await?;
         let (decode, decode_spread) = decode(&mut sequence, depth, plan).await?;
         if plan.profile {
             profile = profile_of(&mut sequence, plan).await?;
         }
         let prefill = if plan.n_prefill > 0 { prefill(&mut sequence, depth, plan).await? } else { 0.0 };
-        rows.push(ModelRow { depth, decode, decode_spread, decode_on_host: on_host, prefill });
+        rows.push(ModelRow { depth, decode, decode_spread, conversation, prefill });
     }
     let [weight_bytes, cache_bytes, workspace_bytes] = model.bytes();
     let launches = model.decode_launches(plan.depths.iter().copied().max().unwrap_or(0)).await?;
@@ -184,14 +184,23 @@ async fn decode(sequence: &mut Sequence, depth: usize, plan: &ModelPlan) -> Resu
     Ok((median, (rates[3 * at / 4] - rates[at / 4]) / 2.0 / median))
 }
 
-/// Tokens per second where every row of logits is read.
-async fn decode_on_host(sequence: &mut Sequence, depth: usize, plan: &ModelPlan) -> Result<f64, ModelBenchError> {
+/// Tokens per second where the host reads each token before it asks for the next.
+async fn converse(model: &Model, sequence: &mut Sequence, depth: usize, plan: &ModelPlan) -> Result<f64, ModelBenchError> {
+    let drawing = Drawing { settings: Sampling::GREEDY, seed: 0, n_draws: 0, adjustments: None, dense: false };
+    let mut draws = Draws::new(model, drawing).await?;
     let mut rates = Vec::new();
-    let n = plan.n_decode.min(16);
+    let n = plan.n_decode;
     for _ in 0..=plan.samples {
+        let mut tokens = sequence.tokens()[..depth].to_vec();
+        tokens.push(1);
+        // A time of logits that are not numbers is no time of the model.
+        if draws.next(sequence, &tokens, false).await?.has_bad_logits {
+            return Err(ModelBenchError::BadLogits { depth });
+        }
+        sequence.truncate(depth);
         let start = Instant::now();
-        for token in 0..n as u32 {
-            sequence.advance(&[token], Request::default()).await?;
+        for done in 1..=n {
+            tokens.push(draws.next(sequence, &tokens, done < n).await?.token);
         }
         rates.push(n as f64 / start.elapsed().as_secs_f64());
         sequence.truncate(depth);
@@ -257,12 +266,11 @@ impl ModelReport {
         for (at, kernel) in self.kernels.iter().enumerate() {
             let _ = writeln!(out, "{}. `{kernel}`", at + 1);
         }
-        out += "\n| cached tokens | decode, tokens/s | ± | decode with every row of logits read | prefill, tokens/s |\n|---:|---:|---:|---:|---:|\n";
+        out += "\n| cached tokens | decode, tokens/s | ± | in a conversation | prefill, tokens/s |\n|---:|---:|---:|---:|---:|\n";
         for row in &self.rows {
             let prefill = if row.prefill > 0.0 { format!("{:.0}", row.prefill) } else { "–".into() };
             let spread = 100.0 * row.decode_spread;
-            let _ =
-                writeln!(out, "| {} | {:.1} | {spread:.1} % | {:.1} | {prefill} |", row.depth, row.decode, row.decode_on_host);
+            let _ = writeln!(out, "| {} | {:.1} | {spread:.1} % | {:.1} | {prefill} |", row.depth, row.decode, row.conversation);
         }
         if !self.profile.is_empty() {
             out += "\n| µs in one decode step | kernel |\n|---:|---|\n";

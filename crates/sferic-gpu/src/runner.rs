@@ -91,6 +91,11 @@ impl Device {
         Ok(found)
     }
 
+    /// Number of programs compiled so far.
+    pub fn n_compiled(&self) -> usize {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Waits for everything submitted so far.
     pub(crate) fn wait(&self) -> Result<(), GpuError> {
         self.wait_for(wgpu::PollType::wait_indefinitely())

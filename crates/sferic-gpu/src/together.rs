@@ -10,8 +10,11 @@ use std::sync::{Arc, PoisonError};
 const MOST_THREADS: usize = 8;
 
 impl Device {
-    /// Compiles those of `programs` that are not compiled yet, each on one of a few threads.
-    pub(crate) fn compile_together(&self, programs: &[Arc<Program>]) -> Result<(), GpuError> {
+    /// Compiles those of `programs` that are not compiled yet, each on one of a few threads; the calling thread waits. Not in browsers.
+    ///
+    /// # Errors
+    /// [`GpuError::Compile`] with the compiler's message.
+    pub fn compile_together(&self, programs: &[Arc<Program>]) -> Result<(), GpuError> {
         let missing: HashSet<&Arc<Program>> = {
             let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
             programs.iter().filter(|program| !known.contains_key(*program)).collect()

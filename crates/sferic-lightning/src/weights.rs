@@ -54,6 +54,10 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    fn new(format: WeightFormat, [z, o, i]: [u32; 3], data: Buffer, scales: Option<Buffer>) -> Self {
+        Self { format, z, o, i, data, scales }
+    }
+
     /// Bytes on the device.
     pub fn bytes(&self) -> u64 {
         self.data.bytes() + self.scales.as_ref().map_or(0, Buffer::bytes)
@@ -125,6 +129,16 @@ pub struct ModelWeights {
     pub bytes: u64,
 }
 
+/// What weights are made of.
+enum Origin<'a, S> {
+    /// Tensors.
+    Given(&'a mut S),
+    /// Random numbers.
+    Random,
+    /// Nothing: every buffer is this one.
+    Outline(Buffer),
+}
+
 /// Values of a matrix, or the wish for random ones.
 enum Values {
     Given(Vec<f32>),
@@ -133,8 +147,7 @@ enum Values {
 
 struct Loader<'a, S> {
     device: &'a Device,
-    /// None makes random weights.
-    source: Option<&'a mut S>,
+    origin: Origin<'a, S>,
     formats: Formats,
     random: Random,
     bytes: u64,
@@ -152,7 +165,7 @@ impl ModelWeights {
         source: &mut S,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, LoadError<S::Error>> {
-        Loader { device, source: Some(source), formats, random: Random::new(0), bytes: 0 }.model(architecture, progress)
+        Loader { device, origin: Origin::Given(source), formats, random: Random::new(0), bytes: 0 }.model(architecture, progress)
     }
 
     /// Makes random weights: the sizes of a model without its files, for benchmarks.
@@ -164,8 +177,19 @@ impl ModelWeights {
         architecture: &Architecture,
         formats: Formats,
     ) -> Result<Self, LoadError<std::convert::Infallible>> {
-        let loader: Loader<'_, NoSource> = Loader { device, source: None, formats, random: Random::new(1), bytes: 0 };
+        let loader: Loader<'_, NoSource> = Loader { device, origin: Origin::Random, formats, random: Random::new(1), bytes: 0 };
         loader.model(architecture, &mut |_| {})
+    }
+
+    /// Formats and sizes without values, to record steps that are not run.
+    pub(crate) fn outline(device: &Device, architecture: &Architecture, formats: Formats) -> Result<Self, GpuError> {
+        let origin = Origin::Outline(device.allocate("outline", Buffer::ALIGNMENT)?);
+        let loader: Loader<'_, NoSource> = Loader { device, origin, formats, random: Random::new(0), bytes: 0 };
+        loader.model(architecture, &mut |_| {}).map_err(|error| match error {
+            LoadError::Gpu(error) => error,
+            LoadError::Unsupported(why) => GpuError::Device(why.into()),
+            LoadError::Source(never) => match never {},
+        })
     }
 }
 
@@ -357,9 +381,9 @@ impl<S: Source> Loader<'_, S> {
     }
 
     fn values(&mut self, name: &str, shape: &[usize]) -> Result<Values, LoadError<S::Error>> {
-        match &mut self.source {
-            Some(source) => source.tensor(name, shape).map(Values::Given).map_err(LoadError::Source),
-            None => Ok(Values::Random),
+        match &mut self.origin {
+            Origin::Given(source) => source.tensor(name, shape).map(Values::Given).map_err(LoadError::Source),
+            Origin::Random | Origin::Outline(_) => Ok(Values::Random),
         }
     }
 
@@ -393,13 +417,18 @@ impl<S: Source> Loader<'_, S> {
         i: usize,
     ) -> Result<Matrix, LoadError<S::Error>> {
         let format = Formats::fitting(format, i);
+        let size = [z, o, i].map(|n| n as u32);
+        if let Origin::Outline(buffer) = &self.origin {
+            let scales = format.has_scales().then(|| buffer.clone());
+            return Ok(Matrix::new(format, size, buffer.clone(), scales));
+        }
         let weights = match values {
             Values::Given(values) => quantize(format, &values, z, o, i),
             Values::Random => self.random(format, z, o, i),
         };
         let data = self.buffer("weights", &weights.data)?;
         let scales = if format.has_scales() { Some(self.buffer("scales", &weights.scales)?) } else { None };
-        Ok(Matrix { format, z: z as u32, o: o as u32, i: i as u32, data, scales })
+        Ok(Matrix::new(format, size, data, scales))
     }
 
     /// Random codes with scales that keep the products near the size of their inputs.
@@ -421,6 +450,9 @@ impl<S: Source> Loader<'_, S> {
     }
 
     fn buffer(&mut self, label: &str, bytes: &[u8]) -> Result<Buffer, LoadError<S::Error>> {
+        if let Origin::Outline(buffer) = &self.origin {
+            return Ok(buffer.clone());
+        }
         let buffer = self.device.upload(label, bytes)?;
         self.bytes += buffer.bytes();
         Ok(buffer)

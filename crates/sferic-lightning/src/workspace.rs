@@ -163,23 +163,39 @@ impl Workspace {
         rows: usize,
         partial: PartialSizes,
     ) -> Result<Self, GpuError> {
-        let Sizes { rows, score_rows, n_pages, words } = Sizes::new(a, context, rows, partial, device.largest_buffer());
-        let only_weight = vec![1.0_f32; rows];
-        let rope_table = device.upload("rope table", bytemuck::cast_slice(&angles(a, n_pages * PAGE)))?;
+        let sizes = Sizes::new(a, context, rows, partial, device.largest_buffer());
+        let only_weight = vec![1.0_f32; sizes.rows];
+        let rope_table = device.upload("rope table", bytemuck::cast_slice(&angles(a, sizes.n_pages * PAGE)))?;
         let only_weight = device.upload("only weight", bytemuck::cast_slice(&only_weight))?;
-        let mut bytes = rope_table.bytes() + only_weight.bytes();
-        let mut made = Vec::with_capacity(words.len());
-        for (label, n) in words {
-            let buffer = device.allocate(label, 4 * n as u64)?;
-            bytes += buffer.bytes();
-            made.push(buffer);
+        let mut made = Vec::with_capacity(sizes.words.len());
+        for (label, n) in sizes.words {
+            made.push(device.allocate(label, 4 * n as u64)?);
         }
+        Self::of(&sizes, made, rope_table, only_weight)
+    }
+
+    /// As [`Workspace::new`] without the memory: every buffer is the same small one, to record steps that are not run.
+    pub(crate) fn outline(
+        device: &Device,
+        a: &Architecture,
+        context: usize,
+        rows: usize,
+        partial: PartialSizes,
+    ) -> Result<Self, GpuError> {
+        let sizes = Sizes::new(a, context, rows, partial, device.largest_buffer());
+        let one = device.allocate("outline", Buffer::ALIGNMENT)?;
+        Self::of(&sizes, vec![one.clone(); sizes.words.len()], one.clone(), one)
+    }
+
+    /// Gives the buffers, in the order of [`Sizes::words`], their names.
+    fn of(sizes: &Sizes, made: Vec<Buffer>, rope_table: Buffer, only_weight: Buffer) -> Result<Self, GpuError> {
+        let bytes = made.iter().chain([&rope_table, &only_weight]).map(Buffer::bytes).sum();
         let mut made = made.into_iter();
         let mut next = || made.next().ok_or_else(|| GpuError::Device("a buffer of the workspace is missing".into()));
         Ok(Self {
-            rows,
-            score_rows,
-            n_pages,
+            rows: sizes.rows,
+            score_rows: sizes.score_rows,
+            n_pages: sizes.n_pages,
             bytes,
             rope_table,
             only_weight,

@@ -1,19 +1,24 @@
-//! A model of random weights over random caches computes numbers, so that its times are those of a model.
+//! A model of random weights over random caches computes numbers, so that its times are those of a model; and what is compiled for it beforehand.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 use sferic_lightning::architecture::Architecture;
-use sferic_lightning::{CacheFormats, Decoder, Device, Formats, Model, ModelWeights, Request, Sampling, Settings, WeightFormat};
+use sferic_lightning::{
+    CacheFormats, Decoder, Device, Formats, Logits, Model, ModelWeights, Request, Sampling, Settings, WeightFormat, programs,
+};
 
-#[test]
-fn random_weights_give_finite_logits_and_selections_of_their_own() {
-    let device = match pollster::block_on(Device::open(&Default::default())) {
-        Ok(device) => device,
+fn device() -> Option<Device> {
+    match pollster::block_on(Device::open(&Default::default())) {
+        Ok(device) => Some(device),
         Err(error) if std::env::var_os("SFERIC_REQUIRE_GPU").is_some() => panic!("{error}"),
         Err(error) => {
             eprintln!("skipped: {error}");
-            return;
+            None
         }
-    };
+    }
+}
+
+/// A mixture of three layers that selects 64 positions.
+fn architecture() -> Architecture {
     let mut a = Architecture::v2_lite_with_indexer();
     a.layers.truncate(3);
     (a.vocab, a.d_model, a.d_feed_forward) = (1000, 256, 320);
@@ -23,10 +28,41 @@ fn random_weights_give_finite_logits_and_selections_of_their_own() {
     if let Some(indexer) = &mut a.indexer {
         indexer.top_k = 64;
     }
+    a
+}
+
+fn settings(caches: CacheFormats) -> Settings {
+    Settings { caches, hadamard: caches == CacheFormats::FP8, context: 1024, chunk: 16, cached_tokens: 1024 }
+}
+
+#[test]
+fn nothing_is_left_to_compile_for_prompts_in_whole_chunks_and_decode() {
+    let Some(device) = device() else { return };
+    let (a, settings, formats) = (architecture(), settings(CacheFormats::F16), Formats::new(WeightFormat::Q8));
+    let programs = programs(&device, &a, formats, &settings).unwrap();
+    pollster::block_on(device.pipelines(&programs)).unwrap();
+    let before = device.n_compiled();
+    assert_eq!(before, programs.len());
+    let weights = ModelWeights::random(&device, &a, formats).unwrap();
+    let model = Model::new(device.clone(), a, weights, settings).unwrap();
+    let mut sequence = model.sequence();
+    pollster::block_on(async {
+        let prompt: Vec<u32> = (0..96).collect();
+        for chunk in prompt.chunks(16) {
+            sequence.advance(chunk, Request { logits: Logits::Last, ..Request::default() }).await.unwrap();
+        }
+        Decoder::new(&mut sequence, Sampling::GREEDY, 400).await.unwrap().draw(3, 400, 0, 0).await.unwrap();
+    });
+    assert_eq!(device.n_compiled(), before);
+}
+
+#[test]
+fn random_weights_give_finite_logits_and_selections_of_their_own() {
+    let Some(device) = device() else { return };
+    let a = architecture();
     for (format, caches) in [(WeightFormat::Bf16, CacheFormats::F16), (WeightFormat::Q4, CacheFormats::FP8)] {
         let weights = ModelWeights::random(&device, &a, Formats::new(format)).unwrap();
-        let settings = Settings { caches, hadamard: caches == CacheFormats::FP8, context: 1024, chunk: 16, cached_tokens: 1024 };
-        let model = Model::new(device.clone(), a.clone(), weights, settings).unwrap();
+        let model = Model::new(device.clone(), a.clone(), weights, settings(caches)).unwrap();
         let mut sequence = model.sequence();
         sequence.pretend(700, 1).unwrap();
         let request = Request { probe: true, ..Request::default() };

@@ -164,21 +164,50 @@ pub(crate) fn load(
     each: &mut dyn FnMut(u64),
 ) -> Result<Runtime, EngineError> {
     let architecture = architecture(config);
+    let (context, chunk, pace, options) = settings;
+    let hadamard = caches == CacheFormats::FP8;
+    // Sessions share the caches; each may be as long as the context.
+    let settings = Settings { caches, hadamard, context, chunk, cached_tokens: context.saturating_mul(Runtime::SESSIONS) };
     let mut source = Tensors { checkpoint, each };
-    let loaded = ModelWeights::load(&device, &architecture, formats, &mut source, &mut |_| ());
+    let loaded = while_compiling(&device, &architecture, formats, &settings, || {
+        ModelWeights::load(&device, &architecture, formats, &mut source, &mut |_| ())
+    });
     let weights = loaded.map_err(|error| match error {
         LoadError::Source(error) => EngineError::Weights(error),
         LoadError::Gpu(error) => failed("loading the weights", &error),
         LoadError::Unsupported(why) => EngineError::NoKernels { why: why.into() },
     })?;
-    let (context, chunk, pace, options) = settings;
-    let hadamard = caches == CacheFormats::FP8;
-    // Sessions share the caches; each may be as long as the context.
-    let settings = Settings { caches, hadamard, context, chunk, cached_tokens: context.saturating_mul(Runtime::SESSIONS) };
     let model = sferic_lightning::Model::new(device, architecture, weights, settings)
         .map_err(|error| model_error("preparing the model", error))?;
     let dense = options.attention == AttentionMode::Dense;
     Ok(Runtime::Kernels { model, config: Box::new(config.clone()), dense, pace: pace.map(Mutex::new) })
+}
+
+/// Does `work` while another thread compiles what the model will launch. What does not compile says so when it is launched.
+fn while_compiling<T>(
+    device: &Device,
+    architecture: &Architecture,
+    formats: Formats,
+    settings: &Settings,
+    work: impl FnOnce() -> T,
+) -> T {
+    #[cfg(target_family = "wasm")]
+    {
+        // A browser has no threads to spare, and compiles by itself.
+        let _ = (device, architecture, formats, settings);
+        work()
+    }
+    #[cfg(not(target_family = "wasm"))]
+    std::thread::scope(|scope| {
+        let compiler = scope.spawn(|| {
+            let programs = sferic_lightning::programs(device, architecture, formats, settings).unwrap_or_default();
+            device.compile_together(&programs)
+        });
+        let done = work();
+        // A failure is that of a launch to come.
+        let _ = compiler.join();
+        done
+    })
 }
 
 impl Runtime {
