@@ -17,6 +17,7 @@ mod error;
 pub mod evaluate;
 pub mod export;
 pub mod generate;
+pub mod grpo;
 mod hash;
 pub mod init;
 pub mod loss;
