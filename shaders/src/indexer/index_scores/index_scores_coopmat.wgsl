@@ -172,17 +172,17 @@ fn main(
     @builtin(local_invocation_index) lid: u32,
 ) {
     let t0 = wid.x * QUERIES;
+    let first_block = wid.y * params.pages * PAGE_BLOCKS;
+    // The page of a block is looked up ahead of its keys.
+    var page = block_table[first_block / PAGE_BLOCKS];
     var last = 0u;
     for (var i = t0; i < min(t0 + QUERIES, params.t); i += 1u) {
         last = max(last, positions[i]);
     }
-    let first_block = wid.y * params.pages * PAGE_BLOCKS;
     let end_block = min(first_block + params.pages * PAGE_BLOCKS, min(last, params.s - 1u) / BLOCK + 1u);
     if first_block >= end_block {
         return;
     }
-    // The page of a block is looked up ahead of its keys.
-    var page = block_table[first_block / PAGE_BLOCKS];
     var next: Block;
     if PREFETCH {
         next = load_block(page, first_block % PAGE_BLOCKS, lid);

@@ -326,7 +326,11 @@ impl Tiling {
             key_groups,
             block: if key_groups == 4 { 64 } else { 32 },
             buffers: if many { 2 } else { 1 },
-            workgroups: if groups < 4 { 512 } else { 1024 },
+            workgroups: match groups {
+                1 => 256,
+                2 | 3 => 512,
+                _ => 1024,
+            },
             prefetch: many,
         }
     }

@@ -1,8 +1,8 @@
 //! The suite and the benchmarks of the kernel, as data.
 
-use super::{Params, TopK, key};
+use super::{Params, SAMPLE, TopK, key};
 use crate::kernel::random::Random;
-use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst};
+use crate::kernel::{Capabilities, Case, Init, KernelError, Launch, Outputs, Step, Work, Worst};
 
 /// Rows of one case: what the scores are, how far each row sees, how many are selected.
 struct Rows {
@@ -22,13 +22,21 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut found = Vec::new();
     for rows in all_rows() {
         let params = rows.params();
-        let one = vec![Step { launch: spec.launch(params, device)?, buffers: vec![0, 1, 2] }];
+        let (one, stream) = (spec.launch(params, device)?, spec.stream(params, device)?);
         if rows.stride >= 4096 {
             found.push(case(&rows, spec.split(params, device)?, spec.split_words(params)));
         }
-        found.push(case(&rows, one, 0));
+        if one.program != stream.program {
+            found.push(case(&rows, alone(stream), 0));
+        }
+        found.push(case(&rows, alone(one), 0));
     }
     Ok(found)
+}
+
+/// A launch that gives each row to one workgroup.
+fn alone(launch: Launch) -> Vec<Step> {
+    vec![Step { launch, buffers: vec![0, 1, 2] }]
 }
 
 /// A value for each index of rows that share `stride`; beyond what a row sees lies garbage that would win.
@@ -47,6 +55,26 @@ fn rows(name: &'static str, k: u32, stride: u32, lens: &[u32], mut value: impl F
 /// A number with a bell-shaped distribution of variance 1.
 fn normal(random: &mut Random) -> f32 {
     (0..12).map(|_| random.signed()).sum::<f32>() * 0.5
+}
+
+/// The index that split.wgsl takes as sample `i` of a row of `len` scores.
+fn sample_index(i: u32, len: u32) -> u32 {
+    let mixed = (i ^ (i >> 4)).wrapping_mul(0x9E37_79B1);
+    i * len / SAMPLE + (mixed >> 16) % (len / SAMPLE).max(1)
+}
+
+/// Rows of `len` scores of which all that are sampled are `sampled`, higher or lower than any other.
+fn misled(name: &'static str, k: u32, len: u32, sampled: f32) -> Rows {
+    let indices: Vec<u32> = (0..SAMPLE).map(|i| sample_index(i, len)).collect();
+    rows(name, k, len, &[len, len], |row, i, random| {
+        // The second row is sampled evenly.
+        if row == 0 && indices.contains(&i) { sampled } else { random.signed() }
+    })
+}
+
+/// What an indexer gives: sums over heads of what is left of products when negative ones are cut off.
+fn head_sum(random: &mut Random) -> f32 {
+    (0..16).map(|h| normal(random).max(0.0) * (h as f32 - 6.5) * 0.01).sum()
 }
 
 /// Any bits: denormals, infinities and NaN of both signs among them.
@@ -80,6 +108,23 @@ fn all_rows() -> Vec<Rows> {
         rows("plateau above few", 2048, 20_000, &[20_000], |_, _, random| normal(random).min(-1.0)),
         rows("narrow", 500, 20_000, &[19_999, 7000], |_, _, random| 1.0 + random.signed() * 1e-4),
         rows("narrow with ties", 500, 20_000, &[19_999, 7000], |_, _, random| 1.0 + random.below(3) as f32 * 1.2e-7),
+        rows("sums of heads", 2048, 8192, &[8192, 4112, 2049], |_, _, random| head_sum(random)),
+        rows("sums of heads, long", 2048, 40_000, &[39_990, 2050, 20_001], |_, _, random| head_sum(random)),
+        rows("one far above all", 2048, 16_384, &[16_384, 9000], |_, i, random| if i == 77 { 1e30 } else { normal(random) }),
+        rows("more bins than one round tells apart", 500, 20_000, &[19_999, 7000], |_, i, random| {
+            normal(random) * 10f32.powi(-((i % 9) as i32) * 4)
+        }),
+        rows("largest numbers", 300, 9000, &[9000, 8999], |_, _, random| random.signed() * f32::MAX),
+        rows(
+            "few steps above a plateau",
+            2048,
+            40_000,
+            &[40_000, 39_001],
+            |_, i, _| if i % 21 == 0 { (i % 5) as f32 } else { 0.0 },
+        ),
+        rows("longer than K by little", 4096, 8192, &[4097, 4200, 4608, 5300], |_, _, random| random.below(900) as f32),
+        misled("sampled scores are the highest", 2048, 40_000, 2.0),
+        misled("sampled scores are the lowest", 2048, 140_000, -2.0),
         rows("any bits", 700, 5000, &[5000, 4999, 701, 703], |_, _, random| any_bits(random)),
         rows("denormals", 700, 5000, &[5000, 4999], |_, _, random| f32::from_bits((random.bits() as u32) & 0x8000_00FF)),
         rows("special values", 37, 400, &[400, 399, 38, 200], move |_, _, random| special[random.below(11) as usize]),
@@ -162,13 +207,16 @@ fn same(out: &Outputs, buffer: usize, expected: &[i32]) -> Result<Worst, String>
 pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let spec = TopK::best(device);
     let mut found = Vec::new();
+    for fill in [Fill::Normal, Fill::Heads, Fill::Equal] {
+        found.push(bench(spec, fill, 1, 8192, false, device)?);
+    }
     for len in [16_384, 65_536, 131_072] {
         for t in [1, 16] {
             found.push(bench(spec, Fill::Normal, t, len, false, device)?);
             found.push(bench(spec, Fill::Normal, t, len, true, device)?);
         }
     }
-    for fill in [Fill::Equal, Fill::Plateau, Fill::Narrow] {
+    for fill in [Fill::Heads, Fill::Equal, Fill::Plateau, Fill::Narrow] {
         found.push(bench(spec, fill, 1, 131_072, false, device)?);
         found.push(bench(spec, fill, 1, 131_072, true, device)?);
     }
@@ -184,6 +232,8 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
     Normal,
+    /// Sums over heads, as an indexer gives them.
+    Heads,
     /// One value.
     Equal,
     /// Most scores are one value, fewer than `K` are above it.
@@ -198,13 +248,14 @@ fn bench(spec: TopK, fill: Fill, t: u32, len: u32, split: bool, device: &Capabil
     let params = Params { rows: t, k, stride: len };
     let (steps, scratch_words) = match split {
         true => (spec.split(params, device)?, spec.split_words(params)),
-        false => (vec![Step { launch: spec.launch(params, device)?, buffers: vec![0, 1, 2] }], 0),
+        false => (alone(spec.launch(params, device)?), 0),
     };
     // Few different rows, repeated: every row is its own memory, and the expected rows stay cheap.
     let different = t.min(8);
     let mut random = Random::new(u64::from(len));
     let mut value = || match fill {
         Fill::Normal => normal(&mut random),
+        Fill::Heads => head_sum(&mut random),
         Fill::Equal => 0.0,
         Fill::Plateau => normal(&mut random).max(2.2) - 2.2,
         Fill::Narrow => 1.0 + normal(&mut random) * 1e-4,

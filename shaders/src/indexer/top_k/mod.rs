@@ -15,16 +15,22 @@ use crate::shared::Lanes;
 /// Largest number of selected tokens.
 pub const MAX_K: u32 = 4096;
 
-/// Leading bits by which a part's remaining digits and its places are searched.
-const SPLIT_FINE_BITS: u32 = 10;
-/// Most parts of a row.
-const MAX_PARTS: u32 = 1 << SPLIT_FINE_BITS;
-/// Scores of a row that say where its bins are narrow.
-const SAMPLE: u32 = 128;
+/// Bits of a bin of keys that are held in registers.
+const SLOT_BITS: u32 = 11;
+/// Bins with no more keys than this are searched by comparing them all.
+const FEW: u32 = 64;
+/// Words of workgroup memory by which the last selected of a bin is found.
+const CHOOSE_WORDS: u32 = 2 * FEW + 4;
+/// Scores of one workgroup of the first of two dispatches.
+const PART: u32 = 2048;
+/// Scores of a row that say where its K-th largest is to be expected.
+const SAMPLE: u32 = 1024;
+/// Keys of the sample that may be in one bin with the floor that it gives.
+const SAMPLE_SLACK: u32 = 8;
 /// Most rows that [`TopK::launches`] splits; more rows fill a device with one workgroup each.
 const MAX_SPLIT_ROWS: u32 = 32;
-/// Shortest rows that [`TopK::launches`] splits. On an H100 one launch takes as long as two at 16,384 scores, and twice as long at 65,536.
-const MIN_SPLIT_STRIDE: u32 = 32_768;
+/// Shortest rows that [`TopK::launches`] splits.
+const MIN_SPLIT_STRIDE: u32 = 16_384;
 
 /// A permutation of the kernel.
 ///
@@ -66,46 +72,96 @@ struct SplitParams {
 impl TopK {
     const BINDINGS: [Binding; 3] = [Binding::read("scores"), Binding::read("positions"), Binding::write("selected")];
     const SPLIT: [Binding; 3] = [Binding::read("scores"), Binding::read("positions"), Binding::write("scratch")];
-    const MERGE: [Binding; 3] = [Binding::read("positions"), Binding::read("scratch"), Binding::write("selected")];
+    const MERGE: [Binding; 4] =
+        [Binding::read("scores"), Binding::read("positions"), Binding::read("scratch"), Binding::write("selected")];
 
     /// The best permutation on `device`.
     pub fn best(device: &Capabilities) -> Self {
         let limits = &device.limits;
-        let wg_size = if limits.max_invocations >= 1024 { 1024 } else { 256 };
         let (bits, map_words) = match limits.max_workgroup_bytes >> 10 {
             48.. => (12, 4096),
             32..48 => (12, 1024),
             _ => (11, 1024),
         };
+        let wg_size = if limits.max_invocations >= 1024 && bits == 12 { 1024 } else { 256 };
         Self { lanes: Lanes::of(device.features), wg_size, bits, map_words }
     }
 
-    /// The composed program.
+    /// The program for rows of any length.
     pub fn program(self) -> Program {
         let Self { lanes, wg_size, bits, map_words } = self;
-        let fine_bits = bits - 2;
-        let prelude = Prelude::new()
-            .constant("WG_SIZE", wg_size)
+        let prelude = self.streams(Prelude::new().constant("WG_SIZE", wg_size), map_words);
+        let name = format!("{NAME}[{},{wg_size},{bits},{map_words}]", lanes.name());
+        Program::new(name, &prelude, include_str!("top_k.wgsl"), &Self::BINDINGS, [wg_size, 1, 1])
+            .with_workgroup_bytes(4 * (self.stream_words(map_words) + self.find_words(wg_size)))
+            .with_features(lanes.features())
+    }
+
+    /// Adds what reads a row of any length.
+    fn streams(self, prelude: Prelude, map_words: u32) -> Prelude {
+        let Self { lanes, bits, .. } = self;
+        prelude
             .constant("BITS", bits)
-            .constant("FINE_BITS", fine_bits)
+            .constant("FINE_BITS", bits - 2)
             .constant("MAP_WORDS", map_words)
             .constant("CANDIDATES", 1 << bits)
             .fragment(include_str!("key.wgsl"))
             .fragment(include_str!("bins.wgsl"))
             .fragment(include_str!("map.wgsl"))
+            .fragment(include_str!("stream.wgsl"))
+            .scan(lanes)
+    }
+
+    /// Words of workgroup memory of what [`TopK::streams`] adds.
+    fn stream_words(self, map_words: u32) -> u32 {
+        (1 << self.bits) + (1 << (self.bits - 2)) + map_words + 6
+    }
+
+    /// Words of workgroup memory of sums, ranges and the bin that is looked for.
+    fn find_words(self, wg_size: u32) -> u32 {
+        wg_size + if self.lanes == Lanes::Shared { 6 } else { 4 }
+    }
+
+    /// The program for rows that a workgroup holds in registers, `own` scores in an invocation.
+    fn held_program(self, own: u32) -> Program {
+        let Self { lanes, wg_size, .. } = self;
+        let counts = [("VECTORS", own / 4)];
+        let prelude = Prelude::new()
+            .constant("WG_SIZE", wg_size)
+            .constant("VECTORS", own / 4)
+            .fragment(include_str!("key.wgsl"))
+            .fragment(include_str!("bins.wgsl"))
+            .chooses(own)
             .scan(lanes);
-        let name = format!("indexer/top_k[{},{wg_size},{bits},{map_words}]", lanes.name());
-        let words = (1 << bits) + (1 << fine_bits) + map_words + wg_size + 10;
-        Program::new(name, &prelude, include_str!("top_k.wgsl"), &Self::BINDINGS, [wg_size, 1, 1])
-            .with_workgroup_bytes(4 * words)
+        let name = format!("{NAME}[held,{},{wg_size},{own}]", lanes.name());
+        Program::new(name, &prelude, &unrolled(include_str!("held.wgsl"), &counts), &Self::BINDINGS, [wg_size, 1, 1])
+            .with_workgroup_bytes(4 * ((1 << SLOT_BITS) + CHOOSE_WORDS + self.find_words(wg_size)))
             .with_features(lanes.features())
     }
 
-    /// Checks the sizes and returns the launch that gives each row to one workgroup. Buffers: scores, positions, selected.
+    /// Keys that one invocation holds at most.
+    fn own(self) -> u32 {
+        (16_384 / self.wg_size).min(32)
+    }
+
+    /// Checks the sizes and returns the fastest launch that gives each row to one workgroup. Buffers: scores, positions, selected.
     ///
     /// # Errors
     /// [`KernelError`] for no row, a `K` of 0 or beyond [`MAX_K`], a stride that is not a multiple of 4, or buffers beyond a binding.
     pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
+        let own = params.stride.div_ceil(self.wg_size).next_power_of_two().max(4);
+        if own > self.own() {
+            return self.stream(params, device);
+        }
+        check(params, device)?;
+        launch(self.held_program(own), &params, grid(params.rows, &device.limits), device)
+    }
+
+    /// As [`TopK::launch`], with the program for rows of any length.
+    ///
+    /// # Errors
+    /// As [`TopK::launch`].
+    pub fn stream(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
         check(params, device)?;
         launch(self.program(), &params, grid(params.rows, &device.limits), device)
     }
@@ -132,9 +188,9 @@ impl TopK {
     pub fn split(self, params: Params, device: &Capabilities) -> Result<Vec<Step>, KernelError> {
         check(params, device)?;
         let Params { rows, k, stride } = params;
-        let parts = stride.div_ceil(self.part());
-        if parts > MAX_PARTS {
-            return Err(KernelError::shape(NAME, "parts of a row", format!("at most {MAX_PARTS}"), u64::from(parts)));
+        let (parts, most) = (stride.div_ceil(PART), self.max_parts());
+        if parts > most {
+            return Err(KernelError::shape(NAME, "parts of a row", format!("at most {most}"), u64::from(parts)));
         }
         let (bytes, most) = (4 * self.split_words(params), device.limits.max_binding_bytes);
         if bytes > most {
@@ -142,8 +198,8 @@ impl TopK {
         }
         let sizes = SplitParams { rows, k, stride, parts };
         let split = launch(self.split_program(), &sizes, [parts, rows, 1], device)?;
-        let merge = launch(self.merge_program(), &sizes, grid(rows, &device.limits), device)?;
-        Ok(vec![Step { launch: split, buffers: vec![0, 1, 3] }, Step { launch: merge, buffers: vec![1, 3, 2] }])
+        let merge = launch(self.merge_program(k), &sizes, grid(rows, &device.limits), device)?;
+        Ok(vec![Step { launch: split, buffers: vec![0, 1, 3] }, Step { launch: merge, buffers: vec![0, 1, 3, 2] }])
     }
 
     /// 32-bit words of scratch that [`TopK::launches`] needs, 0 for one launch.
@@ -154,77 +210,68 @@ impl TopK {
     /// Whether two dispatches are better, and fit.
     fn splits(self, params: Params, device: &Capabilities) -> bool {
         let Params { rows, stride, .. } = params;
-        let fits = stride.div_ceil(self.part()) <= MAX_PARTS;
-        fits && rows <= MAX_SPLIT_ROWS
+        rows <= MAX_SPLIT_ROWS
+            && stride > self.own() * self.wg_size
             && stride >= MIN_SPLIT_STRIDE
+            && stride.div_ceil(PART) <= self.max_parts()
             && 4 * self.split_words(params) <= device.limits.max_binding_bytes
+    }
+
+    /// Most parts of a row: every part has invocations of its own in the second of two dispatches.
+    fn max_parts(self) -> u32 {
+        self.wg_size / 2
     }
 
     /// 32-bit words of scratch that [`TopK::split`] needs.
     pub fn split_words(self, params: Params) -> u64 {
-        2 * u64::from(self.part_pairs()) * u64::from(params.rows) * u64::from(params.stride.div_ceil(self.part()))
+        2 * u64::from(PART_PAIRS) * u64::from(params.rows) * u64::from(params.stride.div_ceil(PART))
     }
 
-    /// Scores that one workgroup of the first of two dispatches sorts.
-    fn part(self) -> u32 {
-        if self.bits < 12 { 1024 } else { 2048 }
-    }
-
-    /// Bits of the bins that the first of two dispatches sorts into: an even number, so that there are as many coarse bins as bins in each.
-    fn split_bits(self) -> u32 {
-        if self.map_words < 4096 { 10 } else { 12 }
-    }
-
-    /// Pairs of words that a part leaves in the scratch: the scale of its bins, counts of coarse bins and of bins, and its scores.
-    fn part_pairs(self) -> u32 {
-        1 + (1 << (self.split_bits() / 2)) / 4 + (1 << self.split_bits()) / 4 + self.part()
-    }
-
-    fn split_prelude(self, wg_size: u32) -> Prelude {
-        let bits = self.split_bits();
+    /// What both dispatches know of a part.
+    fn split_prelude(wg_size: u32) -> Prelude {
         Prelude::new()
             .constant("WG_SIZE", wg_size)
-            .constant("BITS", bits)
-            .constant("BINS", 1 << bits)
-            .constant("COARSE_BINS", 1 << (bits / 2))
-            .constant("COARSE", 1 << (bits / 2))
-            .constant("PART", self.part())
-            .constant("PAIRS", self.part_pairs())
-            .constant("SAMPLE", SAMPLE)
-            .fragment(include_str!("key.wgsl"))
-            .fragment(include_str!("scale.wgsl"))
-            .scan(self.lanes)
+            .constant("PART", PART)
+            .constant("PAIRS", PART_PAIRS)
+            .constant("MASKS_AT", 1)
+            .constant("KEYS_AT", 1 + PART / 32)
     }
 
     fn split_program(self) -> Program {
-        let wg_size = if self.split_bits() < 12 { 256 } else { self.wg_size.min(512) };
-        let (lanes, bins) = (self.lanes, 1 << self.split_bits());
-        let each = bins / wg_size;
-        let prelude = self.split_prelude(wg_size).constant("QUARTERS", each / 4);
-        let source =
-            unrolled(include_str!("split.wgsl"), &[("OWN", self.part() / (4 * wg_size)), ("EACH", each), ("QUARTERS", each / 4)]);
-        let name = format!("indexer/top_k[split,{},{wg_size},{}]", lanes.name(), self.split_bits());
-        Program::new(name, &prelude, &source, &Self::SPLIT, [wg_size, 1, 1])
-            .with_workgroup_bytes(4 * (bins + wg_size + 2 * self.part() + wg_size + 1 + SAMPLE + 2))
+        let (lanes, wg_size) = (self.lanes, self.wg_size.min(512));
+        let own = SAMPLE / wg_size;
+        let counts = [("OWN", own), ("VECTORS", PART / (4 * wg_size)), ("4u", 4)];
+        let prelude = Self::split_prelude(wg_size)
+            .constant("SAMPLE", SAMPLE)
+            .constant("SAMPLE_SLACK", SAMPLE_SLACK)
+            .fragment(include_str!("key.wgsl"))
+            .fragment(include_str!("bins.wgsl"))
+            .chooses(own)
+            .scan(lanes);
+        let name = format!("{NAME}[split,{},{wg_size}]", lanes.name());
+        Program::new(name, &prelude, &unrolled(include_str!("split.wgsl"), &counts), &Self::SPLIT, [wg_size, 1, 1])
+            .with_workgroup_bytes(4 * ((1 << SLOT_BITS) + CHOOSE_WORDS + 2 * PART / 32 + self.find_words(wg_size)))
             .with_features(lanes.features())
     }
 
-    fn merge_program(self) -> Program {
-        let Self { lanes, wg_size, map_words, .. } = self;
-        let fine_bits = SPLIT_FINE_BITS;
-        let prelude = self
-            .split_prelude(wg_size)
-            .constant("FINE_BITS", fine_bits)
-            .constant("MAP_WORDS", map_words)
-            .fragment(include_str!("bins.wgsl"))
-            .fragment(include_str!("map.wgsl"));
-        let name = format!("indexer/top_k[merge,{},{wg_size},{},{map_words}]", lanes.name(), self.split_bits());
-        let words = (1 << fine_bits) + map_words + wg_size + (1 << (self.split_bits() / 2)) + 12;
-        Program::new(name, &prelude, include_str!("merge.wgsl"), &Self::MERGE, [wg_size, 1, 1])
-            .with_workgroup_bytes(4 * words)
+    fn merge_program(self, k: u32) -> Program {
+        let Self { lanes, wg_size, bits, .. } = self;
+        // Twice K and more are expected above the floor.
+        let own = if k <= 2048 && wg_size == 1024 { 8 } else { self.own() };
+        let parts = self.max_parts();
+        // The whole row is read only where a sample misled.
+        let map_words = if self.map_words < 4096 { 512 } else { self.map_words };
+        let counts = [("OWN", own)];
+        let prelude = self.streams(Self::split_prelude(wg_size).constant("MAX_PARTS", parts), map_words).chooses(own);
+        let name = format!("{NAME}[merge,{},{wg_size},{own},{bits},{map_words}]", lanes.name());
+        Program::new(name, &prelude, &unrolled(include_str!("merge.wgsl"), &counts), &Self::MERGE, [wg_size, 1, 1])
+            .with_workgroup_bytes(4 * (self.stream_words(map_words) + CHOOSE_WORDS + 2 * parts + self.find_words(wg_size)))
             .with_features(lanes.features())
     }
 }
+
+/// Pairs of words that a part leaves in the scratch: two counts, two masks for each 32 scores, and its keys with their indices.
+const PART_PAIRS: u32 = 1 + PART / 32 + PART;
 
 const NAME: &str = "indexer/top_k";
 
@@ -257,6 +304,20 @@ pub fn key(score: f32) -> u32 {
 }
 
 impl Prelude {
+    /// Adds `choose` for the keys that an invocation holds, at most `own`.
+    ///
+    /// Needs the constant `WG_SIZE`, `sh_bins` and bins.wgsl.
+    fn chooses(self, own: u32) -> Self {
+        let group = own.min(4);
+        let counts = [("GROUP", group), ("GROUPS", own / group)];
+        self.constant("OWN", own)
+            .constant("GROUP", group)
+            .constant("GROUPS", own / group)
+            .constant("SLOT_BITS", SLOT_BITS)
+            .constant("FEW", FEW)
+            .fragment(&unrolled(include_str!("choose.wgsl"), &counts))
+    }
+
     /// Adds `workgroup_scan(value, lid, lane, lanes)`, the sum `sh_total` that it leaves, and the struct `Lane` of entry-point inputs.
     ///
     /// Needs the constant `WG_SIZE`.

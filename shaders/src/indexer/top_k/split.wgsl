@@ -1,14 +1,14 @@
-// The first of two dispatches for few rows: sorts the scores of a part of a row into bins.
+// The first of two dispatches for few rows: keeps the scores of a part of a row that may be among the K largest.
 //
 // Grid: workgroup (x, y) takes part x, PART scores, of row y; it returns at once when the part is behind positions[y].
 // Requires: nothing beyond the base tier; S a multiple of 4.
 // Numerics: scores are compared as integers (`key_of`), so that the result is exact and the same everywhere.
 //
-// Bins are narrow where the K-th largest key is to be expected: a sample of the row, the same for every part, says where. A sample that misleads
-// makes one bin large and the second dispatch slow, never wrong.
+// A sample of the row, the same for every part, gives a floor: a key that somewhat more than K keys of the row are expected to be above of, or equal
+// to. A sample that misleads makes the second dispatch slow, never wrong.
 //
-// A part leaves in `scratch`, as pairs of words: the scale of the bins; for each COARSE-th bin how many of its keys are in this bin or above, four 16-bit numbers in a
-// pair; the same for every bin; then (key, index) of all its scores, bin by bin from the largest, in any order inside a bin.
+// A part leaves in `scratch`, as pairs of words: how many of its keys are above the floor, and how many equal to it; for each 32 indices the two masks
+// of those that are; then (key, index) of those above, by index.
 
 struct Params {
     rows: u32,
@@ -23,144 +23,117 @@ struct Params {
 @group(0) @binding(3) var<storage, read> params: Params;
 
 // Vectors of four scores of one invocation.
-const OWN: u32 = PART / (4u * WG_SIZE);
-// Neighbouring bins of one invocation; a word of padding for each group spreads them over the banks.
-const EACH: u32 = BINS / WG_SIZE;
+const VECTORS: u32 = PART / (4u * WG_SIZE);
 
-var<workgroup> sh_bins: array<atomic<u32>, BINS + WG_SIZE>;
-var<workgroup> sh_sorted: array<vec2<u32>, PART>;
-var<workgroup> sh_sample: array<u32, SAMPLE>;
-var<workgroup> sh_least: u32;
-var<workgroup> sh_most: u32;
+var<workgroup> sh_bins: array<atomic<u32>, SLOTS>;
+var<workgroup> sh_above: array<atomic<u32>, PART / 32u>;
+var<workgroup> sh_equals: array<atomic<u32>, PART / 32u>;
 
-fn place_of(bin: u32) -> u32 {
-    return bin + bin / EACH;
+fn bin_count(fine: bool, i: u32) -> u32 {
+    return atomicLoad(&sh_bins[i]);
 }
 
-fn count_one(scale: Scale, index: u32, len: u32, key: u32) {
-    if index < len {
-        atomicAdd(&sh_bins[place_of(bin_of(scale, key))], 1u);
-    }
+fn mask_of(bits: vec4<bool>) -> u32 {
+    let mask = select(vec4(0u), vec4(1u, 2u, 4u, 8u), bits);
+    return mask.x | mask.y | mask.z | mask.w;
 }
 
-fn sort_one(scale: Scale, index: u32, len: u32, key: u32) {
-    if index < len {
-        sh_sorted[atomicAdd(&sh_bins[place_of(bin_of(scale, key))], 1u)] = vec2(key, index);
-    }
+// Sample `i` of a row of `len` scores: one of each stretch, at a place that no period of the row meets again and again.
+fn sample_index(i: u32, len: u32) -> u32 {
+    let mixed = (i ^ (i >> 4u)) * 0x9E3779B1u;
+    return i * len / SAMPLE + (mixed >> 16u) % max(len / SAMPLE, 1u);
 }
 
-// How many of `n` keys are in coarse bin `coarse` or above, which is what is above the bin before it.
-fn reached_at(coarse: u32, n: u32) -> u32 {
-    if coarse == 0u {
-        return n;
-    }
-    return atomicLoad(&sh_bins[place_of(coarse * COARSE - 1u)]);
+// How many of the sample are taken to be above the floor: as many as are expected, and four times the deviation of such a count.
+fn sample_rank(len: u32) -> u32 {
+    let expected = f32(params.k) * f32(SAMPLE) / f32(len);
+    return u32(expected + 4.0 * sqrt(expected)) + 4u;
 }
 
-// The scale from a sample of `len` scores: from a key that some more than `k` are above of, to twice the distance of the largest.
-fn scale_of(row: u32, len: u32, lid: u32) -> Scale {
-    if lid < SAMPLE {
-        // A row that is shorter than the sample fills it up with its end.
-        let index = min((len / SAMPLE) * lid + min(len % SAMPLE, lid), len - 1u);
-        sh_sample[lid] = key_of(scores[row * (params.stride / 4u) + index / 4u][index % 4u]);
-    }
-    workgroupBarrier();
-    // As many as are expected, half as many again, and three times the square root of the least that makes sense.
-    let wanted = min(params.k * SAMPLE / len * 3u / 2u + 8u, SAMPLE - 1u);
-    if lid < SAMPLE {
-        let key = sh_sample[lid];
-        var above = 0u;
-        for (var i = 0u; i < SAMPLE; i += 1u) {
-            let other = sh_sample[i];
-            above += select(0u, 1u, other > key || (other == key && i < lid));
+// The least of the sample, in a bin of few or of equal keys, that is in its rank or behind.
+fn floor_of(held: Held, rank: u32, at: Lane) -> u32 {
+    var open = (1u << OWN) - 1u;
+    var wanted = rank;
+    for (var first = true;; first = false) {
+        clear_slots(at.lid);
+        let range = range_of(held, OWN, open, at);
+        if at.lid == 0u {
+            sh_equal = select(0u, 1u, range.x == range.y);
         }
-        if above == wanted {
-            sh_least = key;
+        if !first {
+            if workgroupUniformLoad(&sh_equal) == 1u {
+                break;
+            }
         }
-        if above == 0u {
-            sh_most = key;
+        let digits = count(held, OWN, open, scale_of(range, first));
+        workgroupBarrier();
+        let bin = find_bin(false, at.lid, lane_of(at), lanes_of(at), SLOTS, wanted);
+        open &= compare(digits, OWN, bin.digit).y;
+        wanted = bin.wanted;
+        if bin.count <= SAMPLE_SLACK {
+            break;
         }
     }
-    workgroupBarrier();
-    let least = sh_least;
-    let span = sh_most - least;
-    // Bins of 2^shift keys, of which the first half reaches the largest of the sample.
-    let bits = 32u - countLeadingZeros(span);
-    return Scale(least, max(bits, BITS - 1u) - (BITS - 1u));
+    return range_of(held, OWN, open, at).x;
 }
 
 @compute @workgroup_size(WG_SIZE)
 fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
     let row = wid.y;
     let lid = at.lid;
+    let vectors = params.stride / 4u;
+    // Neighbouring scores, which are under way before the length of the row is known.
+    let index = wid.x * PART + lid * 4u * VECTORS;
+    var keys: array<vec4<u32>, VECTORS>;
+    for (var i = 0u; i < VECTORS; i += 1u) { // unrolled
+        keys[i] = keys_of(scores[row * vectors + min(index / 4u + i, vectors - 1u)]);
+    }
     let len = min(positions[row], params.stride - 1u) + 1u;
     if wid.x * PART >= len || len <= params.k {
         return;
     }
-    let scale = scale_of(row, len, lid);
-    var keys: array<vec4<u32>, OWN>;
-    for (var i = 0u; i < OWN; i += 1u) { // unrolled
-        let vector = min(wid.x * (PART / 4u) + i * WG_SIZE + lid, params.stride / 4u - 1u);
-        keys[i] = keys_of(scores[row * (params.stride / 4u) + vector]);
+    var sample: Held;
+    for (var j = 0u; j < OWN; j += 1u) { // unrolled
+        let at_index = sample_index(OWN * lid + j, len);
+        sample[j] = key_of(scores[row * vectors + at_index / 4u][at_index % 4u]);
     }
-    for (var i = lid; i < BINS + WG_SIZE; i += WG_SIZE) {
-        atomicStore(&sh_bins[i], 0u);
+    for (var i = lid; i < PART / 32u; i += WG_SIZE) {
+        atomicStore(&sh_above[i], 0u);
+        atomicStore(&sh_equals[i], 0u);
     }
-    workgroupBarrier();
-    for (var i = 0u; i < OWN; i += 1u) { // unrolled
-        let index = wid.x * PART + 4u * (i * WG_SIZE + lid);
-        if keys[i].x == keys[i].y && keys[i].x == keys[i].z && keys[i].x == keys[i].w && index + 3u < len {
-            atomicAdd(&sh_bins[place_of(bin_of(scale, keys[i].x))], 4u);
-        } else {
-            count_one(scale, index, len, keys[i].x);
-            count_one(scale, index + 1u, len, keys[i].y);
-            count_one(scale, index + 2u, len, keys[i].z);
-            count_one(scale, index + 3u, len, keys[i].w);
-        }
+    // A row that is hardly longer than K is kept whole: no key is below that of NaN.
+    var least = 0u;
+    let rank = sample_rank(len);
+    if rank < SAMPLE {
+        least = floor_of(sample, rank, at);
+    } else {
+        workgroupBarrier();
     }
-    workgroupBarrier();
-    // The first invocation has the largest bins. Afterwards a bin holds how many keys are above it.
-    let mine = WG_SIZE - 1u - lid;
-    var counts: array<u32, EACH>;
-    var sum = 0u;
-    for (var i = 0u; i < EACH; i += 1u) { // unrolled
-        counts[i] = atomicLoad(&sh_bins[place_of(mine * EACH + i)]);
-        sum += counts[i];
+    var masks = vec2(0u);
+    for (var i = 0u; i < VECTORS; i += 1u) { // unrolled
+        masks |= vec2(mask_of(keys[i] > vec4(least)), mask_of(keys[i] == vec4(least))) << vec2(4u * i);
     }
-    let before = workgroup_scan(sum, lid, lane_of(at), lanes_of(at));
-    var reached: array<u32, EACH>;
-    var rest = before + sum;
-    for (var i = 0u; i < EACH; i += 1u) { // unrolled
-        reached[i] = rest;
-        rest -= counts[i];
-        atomicStore(&sh_bins[place_of(mine * EACH + i)], rest);
-    }
+    masks &= vec2(first_bits(len - min(len, index)));
+    let word = lid * 4u * VECTORS / 32u;
+    let shift = lid * 4u * VECTORS % 32u;
+    atomicOr(&sh_above[word], masks.x << shift);
+    atomicOr(&sh_equals[word], masks.y << shift);
+    let counts = countOneBits(masks);
+    let before = workgroup_scan(counts.x | (counts.y << 16u), lid, lane_of(at), lanes_of(at));
     let start = (row * params.parts + wid.x) * PAIRS;
-    if lid == 0u {
-        scratch[start] = vec2(scale.least, scale.shift);
+    if lid + 1u == WG_SIZE {
+        scratch[start] = vec2((before & 0xFFFFu) + counts.x, (before >> 16u) + counts.y);
     }
-    for (var i = 0u; i < QUARTERS; i += 1u) { // unrolled
-        let low = reached[4u * i] | (reached[4u * i + 1u] << 16u);
-        let high = reached[4u * i + 2u] | (reached[4u * i + 3u] << 16u);
-        scratch[start + FINE_AT + mine * QUARTERS + i] = vec2(low, high);
+    for (var i = lid; i < PART / 32u; i += WG_SIZE) {
+        scratch[start + MASKS_AT + i] = vec2(atomicLoad(&sh_above[i]), atomicLoad(&sh_equals[i]));
     }
-    workgroupBarrier();
-    if lid < COARSE_BINS / 4u {
-        let n = min(PART, len - wid.x * PART);
-        let low = reached_at(4u * lid, n) | (reached_at(4u * lid + 1u, n) << 16u);
-        let high = reached_at(4u * lid + 2u, n) | (reached_at(4u * lid + 3u, n) << 16u);
-        scratch[start + COARSE_AT + lid] = vec2(low, high);
-    }
-    workgroupBarrier();
-    for (var i = 0u; i < OWN; i += 1u) { // unrolled
-        let index = wid.x * PART + 4u * (i * WG_SIZE + lid);
-        sort_one(scale, index, len, keys[i].x);
-        sort_one(scale, index + 1u, len, keys[i].y);
-        sort_one(scale, index + 2u, len, keys[i].z);
-        sort_one(scale, index + 3u, len, keys[i].w);
-    }
-    workgroupBarrier();
-    for (var i = 0u; i < 4u * OWN; i += 1u) {
-        scratch[start + KEYS_AT + i * WG_SIZE + lid] = sh_sorted[i * WG_SIZE + lid];
+    var to = start + KEYS_AT + (before & 0xFFFFu);
+    for (var i = 0u; i < VECTORS; i += 1u) { // unrolled
+        for (var c = 0u; c < 4u; c += 1u) { // unrolled
+            if (masks.x & (1u << (4u * i + c))) != 0u {
+                scratch[to] = vec2(keys[i][c], index + 4u * i + c);
+                to += 1u;
+            }
+        }
     }
 }
