@@ -8,10 +8,11 @@ use crate::cache::{CacheFormats, LayerCache};
 use crate::pages::PAGE;
 use crate::terms::{key_format, layout, rule};
 use crate::weights::{Layer, Matrix, ModelWeights};
-use crate::workspace::{LOGIT_ROWS, PartialSizes, Workspace};
+use crate::workspace::{LOGIT_ROWS, PartialSizes, Queries, Workspace};
 use sferic_gpu::{Buffer, Task};
 use sferic_shaders::attention::mla_decode::{LatentFormat, MlaDecode, Sizes, Slots};
 use sferic_shaders::attention::mla_prefill::{self, MlaPrefill};
+use sferic_shaders::attention::mla_query::{self, MlaQuery};
 use sferic_shaders::attention::mla_value::{self, MlaValue};
 use sferic_shaders::indexer::index_scores::{self, IndexScores};
 use sferic_shaders::indexer::top_k::{self, TopK};
@@ -88,8 +89,9 @@ impl<'a> Recorder<'a> {
         self.push(launch, &[&w.rope_table, &w.positions, &w.block_table, &w.step]);
         let prologue = self.tasks.len();
         let mut ends = Vec::with_capacity(self.weights.layers.len());
-        for (layer, cache) in self.weights.layers.iter().zip(self.caches) {
-            let selected = self.attention(layer, cache, shape)?;
+        for ((layer, cache), single) in self.weights.layers.iter().zip(self.caches).zip(&w.single) {
+            let queries = if shape.rows == 1 { single } else { &w.queries };
+            let selected = self.attention(layer, cache, queries, shape)?;
             self.feed_forward(layer, shape.rows)?;
             ends.push([selected, self.tasks.len()]);
         }
@@ -106,7 +108,16 @@ impl<'a> Recorder<'a> {
     }
 
     /// Returns the number of launches up to the selection.
-    fn attention(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<usize, KernelError> {
+    ///
+    /// Products that do not need each other stand side by side, and so do the absorbed queries of one token and its selection: the device runs
+    /// neighbours at the same time where neither writes what has been used before, see [`Workspace::single`].
+    fn attention(
+        &mut self,
+        layer: &'a Layer,
+        cache: &'a LayerCache,
+        queries: &'a Queries,
+        shape: StepShape,
+    ) -> Result<usize, KernelError> {
         let (a, w, rows) = (self.architecture, self.workspace, shape.rows);
         let (input, norm) = self.input(rows, &layer.input_norm)?;
         let p = layer.projections;
@@ -115,25 +126,41 @@ impl<'a> Recorder<'a> {
         if let Some(matrix) = &layer.index_weights {
             self.product(rows, matrix, input, Rows { offset: p.index_w as usize, ..projections }, norm, false)?;
         }
-        let queries = Rows::dense(&w.queries, (layer.queries.o as usize).next_multiple_of(4));
+        let projected = Rows::dense(&queries.projected, (layer.queries.o as usize).next_multiple_of(4));
         match (&layer.query_norm, a.q_rank) {
             (Some(gain), Some(rank)) => {
                 let latent = self.normed(rows, projections, rank, gain, a.latent_norm_eps, &w.query_latent)?;
-                self.product(rows, &layer.queries, latent.0, queries, latent.1, false)?;
+                self.product(rows, &layer.queries, latent.0, projected, latent.1, false)?;
             }
-            _ => self.product(rows, &layer.queries, input, queries, norm, false)?,
+            _ => self.product(rows, &layer.queries, input, projected, norm, false)?,
         }
-        self.append(layer, cache, rows)?;
-        let heads = (a.n_heads, a.d_query(), a.d_latent());
-        let nope = Rows { batch: heads.1, ..queries };
-        let qfull = Rows { batch: heads.2, ..Rows::dense(&w.qfull, heads.0 * heads.2) };
-        self.product(rows, &layer.absorb, nope, qfull, None, false)?;
-        self.select(layer, cache, shape)?;
+        self.append(layer, cache, queries, rows)?;
+        if rows > 1 {
+            let nope = Rows { batch: a.d_query(), ..projected };
+            let full = Rows { batch: a.d_latent(), ..Rows::dense(&queries.full, a.n_heads * a.d_latent()) };
+            self.product(rows, &layer.absorb, nope, full, None, false)?;
+        }
+        self.select(layer, cache, queries, shape)?;
         let selected = self.tasks.len();
-        self.attend(layer, cache, shape)?;
+        if rows == 1 {
+            self.absorb(layer, queries)?;
+        }
+        self.attend(layer, cache, queries, shape)?;
         let o = Rows::dense(&w.o, a.n_heads * a.d_value);
         self.product(rows, &layer.output, o, Rows::dense(&w.h, a.d_model), None, true)?;
         Ok(selected)
+    }
+
+    /// Absorbs and rotates the query of one token.
+    fn absorb(&mut self, layer: &'a Layer, queries: &'a Queries) -> Result<(), KernelError> {
+        let a = self.architecture;
+        let [nope, latent, rope] = [a.d_nope, a.kv_rank, a.d_rope].map(|width| width as u32);
+        let spec = MlaQuery::best(layer.absorb.format, nope, latent, rope, layout(a.rope_layout));
+        let params = mla_query::Params { heads: a.n_heads as u32, q_stride: layer.queries.o.next_multiple_of(4), q_offset: 0 };
+        let launch = spec.launch(1, params, self.device)?;
+        let buffers = self.with_matrix(&[&queries.projected, &self.workspace.step], &layer.absorb, &[&queries.full]);
+        self.push(launch, &buffers);
+        Ok(())
     }
 
     /// The residual stream as the input of products behind `gain`: few rows are normalised by the products themselves.
@@ -227,7 +254,7 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    fn append(&mut self, layer: &'a Layer, cache: &'a LayerCache, rows: usize) -> Result<(), KernelError> {
+    fn append(&mut self, layer: &'a Layer, cache: &'a LayerCache, queries: &'a Queries, rows: usize) -> Result<(), KernelError> {
         let (a, w, p) = (self.architecture, self.workspace, layer.projections);
         let index = own_indexer(a, layer).map(|indexer| append::Index {
             heads: indexer.n_heads as u32,
@@ -238,7 +265,7 @@ impl<'a> Recorder<'a> {
         });
         let spec = Append {
             lanes: Lanes::of(self.device.features),
-            heads: a.n_heads as u32,
+            heads: if rows == 1 { 0 } else { a.n_heads as u32 },
             nope: a.d_nope as u32,
             latent: a.kv_rank as u32,
             rope: a.d_rope as u32,
@@ -261,14 +288,24 @@ impl<'a> Recorder<'a> {
             w_scale: scale as f32,
         };
         let launch = spec.launch(params, self.device)?;
-        let mut buffers = vec![&w.projections, &w.queries, &layer.norms, &w.step, &w.qfull, &cache.latent];
+        let mut buffers = vec![&w.projections];
+        buffers.extend((spec.heads > 0 || index.is_some()).then_some(&queries.projected));
+        buffers.extend([&layer.norms, &w.step]);
+        buffers.extend((spec.heads > 0).then_some(&queries.full));
+        buffers.push(&cache.latent);
         buffers.extend(index.map(|_| &cache.index));
         self.push(launch, &buffers);
         Ok(())
     }
 
     /// Scores and selects, block after block of rows, in layers with an indexer.
-    fn select(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
+    fn select(
+        &mut self,
+        layer: &'a Layer,
+        cache: &'a LayerCache,
+        queries: &'a Queries,
+        shape: StepShape,
+    ) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let Some(indexer) = own_indexer(a, layer).filter(|_| shape.sparse) else { return Ok(()) };
         let (q_stride, w_stride, k) = (layer.queries.o.next_multiple_of(4), layer.projections.stride, indexer.top_k as u32);
@@ -287,7 +324,7 @@ impl<'a> Recorder<'a> {
             let launch = IndexScores::best(heads, dim, format, rows, self.device).launch(params, self.device)?;
             let words = |n: u64| 4 * n * first as u64..4 * n * (first as u64 + u64::from(rows));
             let positions = w.positions.part(words(1));
-            self.push(launch, &[&w.queries, &w.projections, &cache.index, &w.block_table, &positions, &w.scores]);
+            self.push(launch, &[&queries.projected, &w.projections, &cache.index, &w.block_table, &positions, &w.scores]);
             let params = top_k::Params { rows, k, stride: shape.bucket as u32 };
             let selected = w.selected.part(words(u64::from(k)));
             let buffers = [&w.scores, &positions, &selected, &w.top_k];
@@ -300,7 +337,13 @@ impl<'a> Recorder<'a> {
     }
 
     /// Attends, and turns the sums of latents into values.
-    fn attend(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
+    fn attend(
+        &mut self,
+        layer: &'a Layer,
+        cache: &'a LayerCache,
+        queries: &'a Queries,
+        shape: StepShape,
+    ) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let slots = if shape.sparse && layer.kind.selection != Selection::All { Slots::Selected } else { Slots::Dense };
         let (spec, sizes) = mla(self.architecture, self.formats, slots, shape.rows, shape.bucket, self.device);
@@ -310,13 +353,13 @@ impl<'a> Recorder<'a> {
             let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale, .. } = sizes;
             let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale };
             let launch = MlaPrefill::best(c, r, h, format, slots, self.device).launch(&sizes, self.device)?;
-            self.push(launch, &[&w.qfull, &cache.latent, &w.block_table, which, &w.u]);
+            self.push(launch, &[&queries.full, &cache.latent, &w.block_table, which, &w.u]);
             let u = Rows { batch: a.kv_rank, ..Rows::dense(&w.u, a.n_heads * a.kv_rank) };
             let o = Rows { batch: a.d_value, ..Rows::dense(&w.o, a.n_heads * a.d_value) };
             return self.product(shape.rows, &layer.value, u, o, None, false);
         }
         let [partial, _] = spec.launch(&sizes, self.device)?;
-        self.push(partial, &[&w.qfull, &cache.latent, &w.block_table, which, &w.partials, &w.stats]);
+        self.push(partial, &[&queries.full, &cache.latent, &w.block_table, which, &w.partials, &w.stats]);
         let output = mla_value::Output { v: a.d_value as u32, stride: (a.n_heads * a.d_value) as u32, offset: 0 };
         let value = MlaValue::best(spec.c, layer.value.format, sizes.t, sizes.h);
         let launch = value.launch(spec, &sizes, output, self.device)?;

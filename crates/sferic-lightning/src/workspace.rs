@@ -34,9 +34,7 @@ pub(crate) struct Workspace {
     /// The query latent, normalised: likewise.
     pub(crate) query_latent: Buffer,
     pub(crate) projections: Buffer,
-    pub(crate) queries: Buffer,
-    /// Absorbed and rotated queries, `[T, H, C + R]`.
-    pub(crate) qfull: Buffer,
+    pub(crate) queries: Queries,
     pub(crate) scores: Buffer,
     pub(crate) selected: Buffer,
     pub(crate) partials: Buffer,
@@ -59,12 +57,24 @@ pub(crate) struct Workspace {
     pub(crate) hidden: Buffer,
     pub(crate) parts: Buffer,
     pub(crate) logits: Buffer,
+    /// For each layer what the queries of a step of one token pass through.
+    ///
+    /// Buffers that a submission has not used yet need no barrier, so that these products run beside others.
+    pub(crate) single: Vec<Queries>,
+}
+
+/// Queries of a layer.
+#[derive(Debug)]
+pub(crate) struct Queries {
+    /// Heads and index heads as projected, `[T, H · (Dn + R) + Hi · Di]`.
+    pub(crate) projected: Buffer,
+    /// Absorbed and rotated heads, `[T, H, C + R]`.
+    pub(crate) full: Buffer,
 }
 
 /// Values for each row of a step.
 struct Widths {
     projections: usize,
-    queries: usize,
     n_experts: usize,
     n_active: usize,
     hidden: usize,
@@ -75,11 +85,9 @@ impl Widths {
     fn new(a: &Architecture) -> Self {
         let experts = a.experts.as_ref();
         let moe = experts.map_or(0, |experts| (experts.routing.n_active + experts.n_shared) * experts.width);
-        let (index_rows, index_queries) =
-            a.indexer.as_ref().map_or((0, 0), |indexer| (indexer.d_head + indexer.n_heads, indexer.n_heads * indexer.d_head));
+        let index_rows = a.indexer.as_ref().map_or(0, |indexer| indexer.d_head + indexer.n_heads);
         Self {
             projections: (a.q_rank.unwrap_or(0) + a.d_latent() + index_rows).next_multiple_of(4),
-            queries: (a.n_heads * a.d_query() + index_queries).next_multiple_of(4),
             n_experts: experts.map_or(1, |experts| experts.n_routed + experts.n_shared),
             n_active: experts.map_or(1, |experts| experts.routing.n_active + experts.n_shared),
             hidden: moe.max(a.d_feed_forward),
@@ -112,6 +120,7 @@ impl Sizes {
         let score_rows = if a.indexer.is_some() { score_rows(largest_buffer, context, rows) } else { 0 };
         let d = a.d_model;
         let assignments = rows * w.n_active;
+        let [projected, full] = query_words(a);
         let words = [
             ("tokens", rows),
             ("positions", rows),
@@ -121,8 +130,8 @@ impl Sizes {
             ("normalised state", rows * d),
             ("query latent", rows * a.q_rank.unwrap_or(1)),
             ("projections", rows * w.projections),
-            ("queries", rows * w.queries),
-            ("absorbed queries", rows * a.n_heads * a.d_latent()),
+            ("queries", rows * projected),
+            ("absorbed queries", rows * full),
             ("index scores", score_rows * n_pages * PAGE),
             ("selected", rows * w.slots),
             ("partial sums", partial.partials),
@@ -145,6 +154,12 @@ impl Sizes {
         ];
         Self { rows, score_rows, n_pages, words }
     }
+}
+
+/// Words of one token in the two buffers of [`Queries`].
+fn query_words(a: &Architecture) -> [usize; 2] {
+    let index = a.indexer.as_ref().map_or(0, |indexer| indexer.n_heads * indexer.d_head);
+    [(a.n_heads * a.d_query() + index).next_multiple_of(4), a.n_heads * a.d_latent()]
 }
 
 /// Rows of index scores that are held at a time.
@@ -174,6 +189,13 @@ impl Workspace {
             bytes += buffer.bytes();
             made.push(buffer);
         }
+        let mut single = Vec::with_capacity(a.layers.len());
+        for _ in &a.layers {
+            let [projected, full] = query_words(a).map(|words| device.allocate("queries of one token", 4 * words as u64));
+            let queries = Queries { projected: projected?, full: full? };
+            bytes += queries.projected.bytes() + queries.full.bytes();
+            single.push(queries);
+        }
         let mut made = made.into_iter();
         let mut next = || made.next().ok_or_else(|| GpuError::Device("a buffer of the workspace is missing".into()));
         Ok(Self {
@@ -191,8 +213,7 @@ impl Workspace {
             x: next()?,
             query_latent: next()?,
             projections: next()?,
-            queries: next()?,
-            qfull: next()?,
+            queries: Queries { projected: next()?, full: next()? },
             scores: next()?,
             selected: next()?,
             partials: next()?,
@@ -211,6 +232,7 @@ impl Workspace {
             hidden: next()?,
             parts: next()?,
             logits: next()?,
+            single,
         })
     }
 
@@ -218,7 +240,8 @@ impl Workspace {
     pub(crate) fn bytes_for(a: &Architecture, context: usize, rows: usize, partial: PartialSizes, largest_buffer: u64) -> u64 {
         let sizes = Sizes::new(a, context, rows, partial, largest_buffer);
         let tables = sizes.n_pages * PAGE * a.d_rope + sizes.rows;
-        4 * (sizes.words.iter().map(|&(_, words)| words.max(1)).sum::<usize>() + tables) as u64
+        let single = a.layers.len() * query_words(a).iter().sum::<usize>();
+        4 * (sizes.words.iter().map(|&(_, words)| words.max(1)).sum::<usize>() + tables + single) as u64
     }
 
     /// Bytes of all buffers.
