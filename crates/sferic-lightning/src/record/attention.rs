@@ -164,11 +164,11 @@ pub(super) fn mla(
         Format::F16 => LatentFormat::F16,
         Format::Fp8 => LatentFormat::Fp8,
     };
-    let spec = MlaDecode::best(c, r, h, format, slots, device);
     let n_slots = match (slots, &a.indexer) {
         (Slots::Selected, Some(indexer)) => indexer.top_k as u32,
         _ => bucket as u32,
     };
+    let spec = MlaDecode::best(c, r, h, format, slots, device).in_one_step(t, h, n_slots, device);
     let sizes = Sizes {
         t,
         h,
