@@ -38,6 +38,7 @@ pub const OPERATIONS: &[&str] = &[
     "indexer/index_scores",
     "indexer/top_k",
     "attention/sparse_mla",
+    "attention/mla_query",
     "attention/mla_decode",
     "attention/mla_prefill",
     "attention/mla_value",

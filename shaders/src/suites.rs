@@ -36,6 +36,7 @@ pub const SUITES: &[Suite] = suites![
     rope / append,
     indexer / index_scores,
     indexer / top_k,
+    attention / mla_query,
     attention / mla_decode,
     attention / mla_prefill,
     attention / mla_value,

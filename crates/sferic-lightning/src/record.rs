@@ -3,25 +3,23 @@
 //! A step of few rows, decode above all, multiplies vectors with matrices and norms on the way; a step of many rows multiplies matrices, sorts
 //! the tokens of a mixture by their experts, and norms in launches of its own. Both attend in the absorbed form.
 
+mod attention;
+
 use crate::architecture::{Architecture, Experts, Indexer, Selection};
 use crate::cache::{CacheFormats, LayerCache};
 use crate::pages::PAGE;
-use crate::terms::{key_format, layout, rule};
+use crate::terms::{key_format, rule};
 use crate::weights::{Layer, Matrix, ModelWeights};
-use crate::workspace::{LOGIT_ROWS, PartialSizes, Workspace};
+use crate::workspace::{LOGIT_ROWS, PartialSizes, Queries, Workspace};
 use sferic_gpu::{Buffer, Task};
-use sferic_shaders::attention::mla_decode::{LatentFormat, MlaDecode, Sizes, Slots};
-use sferic_shaders::attention::mla_prefill::{self, MlaPrefill};
-use sferic_shaders::attention::mla_value::{self, MlaValue};
+use sferic_shaders::attention::mla_decode::Slots;
 use sferic_shaders::indexer::index_scores::{self, IndexScores};
 use sferic_shaders::indexer::top_k::{self, TopK};
 use sferic_shaders::kernel::{Capabilities, KernelError};
 use sferic_shaders::linear::{embed, gemm, gemv};
 use sferic_shaders::moe::{Shape, combine, down, gate_up, grouped, route, sort};
 use sferic_shaders::norm::rms_norm::{self, RmsNorm};
-use sferic_shaders::rope::append::{self, Append, Format};
 use sferic_shaders::rope::step;
-use sferic_shaders::shared::Lanes;
 
 /// The smallest context that a step is made for.
 pub(crate) const FIRST_BUCKET: usize = 256;
@@ -88,8 +86,9 @@ impl<'a> Recorder<'a> {
         self.push(launch, &[&w.rope_table, &w.positions, &w.block_table, &w.step]);
         let prologue = self.tasks.len();
         let mut ends = Vec::with_capacity(self.weights.layers.len());
-        for (layer, cache) in self.weights.layers.iter().zip(self.caches) {
-            let selected = self.attention(layer, cache, shape)?;
+        for ((layer, cache), single) in self.weights.layers.iter().zip(self.caches).zip(&w.single) {
+            let queries = if shape.rows == 1 { single } else { &w.queries };
+            let selected = self.attention(layer, cache, queries, shape)?;
             self.feed_forward(layer, shape.rows)?;
             ends.push([selected, self.tasks.len()]);
         }
@@ -103,37 +102,6 @@ impl<'a> Recorder<'a> {
         let x = Rows { offset: first * a.d_model, ..Rows::dense(&w.h, a.d_model) };
         let y = Rows::dense(&w.logits, a.vocab.next_multiple_of(4));
         self.vectors(rows, &self.weights.head, x, y, Some((&self.weights.norm, a.norm_eps)), false)
-    }
-
-    /// Returns the number of launches up to the selection.
-    fn attention(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<usize, KernelError> {
-        let (a, w, rows) = (self.architecture, self.workspace, shape.rows);
-        let (input, norm) = self.input(rows, &layer.input_norm)?;
-        let p = layer.projections;
-        let projections = Rows::dense(&w.projections, p.stride as usize);
-        self.product(rows, &layer.down, input, projections, norm, false)?;
-        if let Some(matrix) = &layer.index_weights {
-            self.product(rows, matrix, input, Rows { offset: p.index_w as usize, ..projections }, norm, false)?;
-        }
-        let queries = Rows::dense(&w.queries, (layer.queries.o as usize).next_multiple_of(4));
-        match (&layer.query_norm, a.q_rank) {
-            (Some(gain), Some(rank)) => {
-                let latent = self.normed(rows, projections, rank, gain, a.latent_norm_eps, &w.query_latent)?;
-                self.product(rows, &layer.queries, latent.0, queries, latent.1, false)?;
-            }
-            _ => self.product(rows, &layer.queries, input, queries, norm, false)?,
-        }
-        self.append(layer, cache, rows)?;
-        let heads = (a.n_heads, a.d_query(), a.d_latent());
-        let nope = Rows { batch: heads.1, ..queries };
-        let qfull = Rows { batch: heads.2, ..Rows::dense(&w.qfull, heads.0 * heads.2) };
-        self.product(rows, &layer.absorb, nope, qfull, None, false)?;
-        self.select(layer, cache, shape)?;
-        let selected = self.tasks.len();
-        self.attend(layer, cache, shape)?;
-        let o = Rows::dense(&w.o, a.n_heads * a.d_value);
-        self.product(rows, &layer.output, o, Rows::dense(&w.h, a.d_model), None, true)?;
-        Ok(selected)
     }
 
     /// The residual stream as the input of products behind `gain`: few rows are normalised by the products themselves.
@@ -227,48 +195,14 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    fn append(&mut self, layer: &'a Layer, cache: &'a LayerCache, rows: usize) -> Result<(), KernelError> {
-        let (a, w, p) = (self.architecture, self.workspace, layer.projections);
-        let index = own_indexer(a, layer).map(|indexer| append::Index {
-            heads: indexer.n_heads as u32,
-            dim: indexer.d_head as u32,
-            layout: layout(indexer.layout),
-            format: self.formats.index,
-            hadamard: self.hadamard,
-        });
-        let spec = Append {
-            lanes: Lanes::of(self.device.features),
-            heads: a.n_heads as u32,
-            nope: a.d_nope as u32,
-            latent: a.kv_rank as u32,
-            rope: a.d_rope as u32,
-            layout: layout(a.rope_layout),
-            format: self.formats.latent,
-            index,
-        };
-        let scale = own_indexer(a, layer).map_or(1.0, |indexer| index_scores::weight_scale(indexer.n_heads, indexer.d_head));
-        let params = append::Params {
-            t: rows as u32,
-            q_stride: layer.queries.o.next_multiple_of(4),
-            q_offset: 0,
-            p_stride: p.stride,
-            kv_offset: p.kv,
-            index_q_offset: if index.is_some() { (a.n_heads * a.d_query()) as u32 } else { 0 },
-            index_k_offset: p.index_k,
-            index_w_offset: p.index_w,
-            eps: a.latent_norm_eps as f32,
-            index_eps: a.indexer.as_ref().map_or(0.0, |indexer| indexer.k_norm_eps as f32),
-            w_scale: scale as f32,
-        };
-        let launch = spec.launch(params, self.device)?;
-        let mut buffers = vec![&w.projections, &w.queries, &layer.norms, &w.step, &w.qfull, &cache.latent];
-        buffers.extend(index.map(|_| &cache.index));
-        self.push(launch, &buffers);
-        Ok(())
-    }
-
     /// Scores and selects, block after block of rows, in layers with an indexer.
-    fn select(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
+    fn select(
+        &mut self,
+        layer: &'a Layer,
+        cache: &'a LayerCache,
+        queries: &'a Queries,
+        shape: StepShape,
+    ) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let Some(indexer) = own_indexer(a, layer).filter(|_| shape.sparse) else { return Ok(()) };
         let (q_stride, w_stride, k) = (layer.queries.o.next_multiple_of(4), layer.projections.stride, indexer.top_k as u32);
@@ -287,7 +221,7 @@ impl<'a> Recorder<'a> {
             let launch = IndexScores::best(heads, dim, format, rows, self.device).launch(params, self.device)?;
             let words = |n: u64| 4 * n * first as u64..4 * n * (first as u64 + u64::from(rows));
             let positions = w.positions.part(words(1));
-            self.push(launch, &[&w.queries, &w.projections, &cache.index, &w.block_table, &positions, &w.scores]);
+            self.push(launch, &[&queries.projected, &w.projections, &cache.index, &w.block_table, &positions, &w.scores]);
             let params = top_k::Params { rows, k, stride: shape.bucket as u32 };
             let selected = w.selected.part(words(u64::from(k)));
             let buffers = [&w.scores, &positions, &selected, &w.top_k];
@@ -296,32 +230,6 @@ impl<'a> Recorder<'a> {
                 self.push(step.launch, &bound);
             }
         }
-        Ok(())
-    }
-
-    /// Attends, and turns the sums of latents into values.
-    fn attend(&mut self, layer: &'a Layer, cache: &'a LayerCache, shape: StepShape) -> Result<(), KernelError> {
-        let (a, w) = (self.architecture, self.workspace);
-        let slots = if shape.sparse && layer.kind.selection != Selection::All { Slots::Selected } else { Slots::Dense };
-        let (spec, sizes) = mla(self.architecture, self.formats, slots, shape.rows, shape.bucket, self.device);
-        let which = if slots == Slots::Selected { &w.selected } else { &w.positions };
-        if shape.rows > FEW {
-            let MlaDecode { c, r, format, .. } = spec;
-            let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale, .. } = sizes;
-            let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale };
-            let launch = MlaPrefill::best(c, r, h, format, slots, self.device).launch(&sizes, self.device)?;
-            self.push(launch, &[&w.qfull, &cache.latent, &w.block_table, which, &w.u]);
-            let u = Rows { batch: a.kv_rank, ..Rows::dense(&w.u, a.n_heads * a.kv_rank) };
-            let o = Rows { batch: a.d_value, ..Rows::dense(&w.o, a.n_heads * a.d_value) };
-            return self.product(shape.rows, &layer.value, u, o, None, false);
-        }
-        let [partial, _] = spec.launch(&sizes, self.device)?;
-        self.push(partial, &[&w.qfull, &cache.latent, &w.block_table, which, &w.partials, &w.stats]);
-        let output = mla_value::Output { v: a.d_value as u32, stride: (a.n_heads * a.d_value) as u32, offset: 0 };
-        let value = MlaValue::best(spec.c, layer.value.format, sizes.t, sizes.h);
-        let launch = value.launch(spec, &sizes, output, self.device)?;
-        let buffers = self.with_matrix(&[&w.partials, &w.stats], &layer.value, &[&w.o]);
-        self.push(launch, &buffers);
         Ok(())
     }
 
@@ -410,40 +318,6 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// The attention kernel for a step, and its sizes.
-fn mla(
-    a: &Architecture,
-    formats: CacheFormats,
-    slots: Slots,
-    rows: usize,
-    bucket: usize,
-    device: &Capabilities,
-) -> (MlaDecode, Sizes) {
-    let (c, r, h, t) = (a.kv_rank as u32, a.d_rope as u32, a.n_heads as u32, rows as u32);
-    let format = match formats.latent {
-        Format::F32 => LatentFormat::F32,
-        Format::F16 => LatentFormat::F16,
-        Format::Fp8 => LatentFormat::Fp8,
-    };
-    let spec = MlaDecode::best(c, r, h, format, slots, device);
-    let n_slots = match (slots, &a.indexer) {
-        (Slots::Selected, Some(indexer)) => indexer.top_k as u32,
-        _ => bucket as u32,
-    };
-    let sizes = Sizes {
-        t,
-        h,
-        q_stride: h * (c + r),
-        q_offset: 0,
-        u_stride: h * c,
-        u_offset: 0,
-        n_slots,
-        n_splits: spec.splits(t, h, n_slots),
-        scale: a.softmax_scale as f32,
-    };
-    (spec, sizes)
-}
-
 /// Values that partial results of attention and selection take in the largest step.
 pub(crate) fn partial_sizes(a: &Architecture, formats: CacheFormats, context: usize, device: &Capabilities) -> PartialSizes {
     let mut most = PartialSizes::default();
@@ -451,7 +325,7 @@ pub(crate) fn partial_sizes(a: &Architecture, formats: CacheFormats, context: us
     let buckets = || std::iter::successors(Some(FIRST_BUCKET.min(longest)), |&b| (b < longest).then(|| (2 * b).min(longest)));
     for slots in [Slots::Dense, Slots::Selected] {
         for (rows, bucket) in (1..=FEW).flat_map(|rows| buckets().map(move |bucket| (rows, bucket))) {
-            let (spec, sizes) = mla(a, formats, slots, rows, bucket, device);
+            let (spec, sizes) = attention::mla(a, formats, slots, rows, bucket, device);
             most.partials = most.partials.max(spec.partials_len(&sizes));
             most.stats = most.stats.max(spec.stats_len(&sizes));
         }

@@ -34,9 +34,7 @@ pub(crate) struct Workspace {
     /// The query latent, normalised: likewise.
     pub(crate) query_latent: Buffer,
     pub(crate) projections: Buffer,
-    pub(crate) queries: Buffer,
-    /// Absorbed and rotated queries, `[T, H, C + R]`.
-    pub(crate) qfull: Buffer,
+    pub(crate) queries: Queries,
     pub(crate) scores: Buffer,
     pub(crate) selected: Buffer,
     pub(crate) partials: Buffer,
@@ -59,12 +57,24 @@ pub(crate) struct Workspace {
     pub(crate) hidden: Buffer,
     pub(crate) parts: Buffer,
     pub(crate) logits: Buffer,
+    /// For each layer what the queries of a step of one token pass through.
+    ///
+    /// Buffers that a submission has not used yet need no barrier, so that these products run beside others.
+    pub(crate) single: Vec<Queries>,
+}
+
+/// Queries of a layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Queries {
+    /// Heads and index heads as projected, `[T, H · (Dn + R) + Hi · Di]`.
+    pub(crate) projected: Buffer,
+    /// Absorbed and rotated heads, `[T, H, C + R]`.
+    pub(crate) full: Buffer,
 }
 
 /// Values for each row of a step.
 struct Widths {
     projections: usize,
-    queries: usize,
     n_experts: usize,
     n_active: usize,
     hidden: usize,
@@ -75,11 +85,9 @@ impl Widths {
     fn new(a: &Architecture) -> Self {
         let experts = a.experts.as_ref();
         let moe = experts.map_or(0, |experts| (experts.routing.n_active + experts.n_shared) * experts.width);
-        let (index_rows, index_queries) =
-            a.indexer.as_ref().map_or((0, 0), |indexer| (indexer.d_head + indexer.n_heads, indexer.n_heads * indexer.d_head));
+        let index_rows = a.indexer.as_ref().map_or(0, |indexer| indexer.d_head + indexer.n_heads);
         Self {
             projections: (a.q_rank.unwrap_or(0) + a.d_latent() + index_rows).next_multiple_of(4),
-            queries: (a.n_heads * a.d_query() + index_queries).next_multiple_of(4),
             n_experts: experts.map_or(1, |experts| experts.n_routed + experts.n_shared),
             n_active: experts.map_or(1, |experts| experts.routing.n_active + experts.n_shared),
             hidden: moe.max(a.d_feed_forward),
@@ -112,6 +120,7 @@ impl Sizes {
         let score_rows = if a.indexer.is_some() { score_rows(largest_buffer, context, rows) } else { 0 };
         let d = a.d_model;
         let assignments = rows * w.n_active;
+        let [projected, full] = query_words(a);
         let words = [
             ("tokens", rows),
             ("positions", rows),
@@ -121,8 +130,8 @@ impl Sizes {
             ("normalised state", rows * d),
             ("query latent", rows * a.q_rank.unwrap_or(1)),
             ("projections", rows * w.projections),
-            ("queries", rows * w.queries),
-            ("absorbed queries", rows * a.n_heads * a.d_latent()),
+            ("queries", rows * projected),
+            ("absorbed queries", rows * full),
             ("index scores", score_rows * n_pages * PAGE),
             ("selected", rows * w.slots),
             ("partial sums", partial.partials),
@@ -145,6 +154,12 @@ impl Sizes {
         ];
         Self { rows, score_rows, n_pages, words }
     }
+}
+
+/// Words of one token in the two buffers of [`Queries`].
+fn query_words(a: &Architecture) -> [usize; 2] {
+    let index = a.indexer.as_ref().map_or(0, |indexer| indexer.n_heads * indexer.d_head);
+    [(a.n_heads * a.d_query() + index).next_multiple_of(4), a.n_heads * a.d_latent()]
 }
 
 /// Rows of index scores that are held at a time.
@@ -171,7 +186,12 @@ impl Workspace {
         for (label, n) in sizes.words {
             made.push(device.allocate(label, 4 * n as u64)?);
         }
-        Self::of(&sizes, made, rope_table, only_weight)
+        let mut single = Vec::with_capacity(a.layers.len());
+        for _ in &a.layers {
+            let [projected, full] = query_words(a).map(|words| device.allocate("queries of one token", 4 * words as u64));
+            single.push(Queries { projected: projected?, full: full? });
+        }
+        Self::of(&sizes, made, single, [rope_table, only_weight])
     }
 
     /// As [`Workspace::new`] without the memory: every buffer is the same small one, to record steps that are not run.
@@ -184,12 +204,19 @@ impl Workspace {
     ) -> Result<Self, GpuError> {
         let sizes = Sizes::new(a, context, rows, partial, device.largest_buffer());
         let one = device.allocate("outline", Buffer::ALIGNMENT)?;
-        Self::of(&sizes, vec![one.clone(); sizes.words.len()], one.clone(), one)
+        let single = vec![Queries { projected: one.clone(), full: one.clone() }; a.layers.len()];
+        Self::of(&sizes, vec![one.clone(); sizes.words.len()], single, [one.clone(), one])
     }
 
     /// Gives the buffers, in the order of [`Sizes::words`], their names.
-    fn of(sizes: &Sizes, made: Vec<Buffer>, rope_table: Buffer, only_weight: Buffer) -> Result<Self, GpuError> {
-        let bytes = made.iter().chain([&rope_table, &only_weight]).map(Buffer::bytes).sum();
+    fn of(
+        sizes: &Sizes,
+        made: Vec<Buffer>,
+        single: Vec<Queries>,
+        [rope_table, only_weight]: [Buffer; 2],
+    ) -> Result<Self, GpuError> {
+        let queries = single.iter().flat_map(|queries| [&queries.projected, &queries.full]);
+        let bytes = made.iter().chain(queries).chain([&rope_table, &only_weight]).map(Buffer::bytes).sum();
         let mut made = made.into_iter();
         let mut next = || made.next().ok_or_else(|| GpuError::Device("a buffer of the workspace is missing".into()));
         Ok(Self {
@@ -207,8 +234,7 @@ impl Workspace {
             x: next()?,
             query_latent: next()?,
             projections: next()?,
-            queries: next()?,
-            qfull: next()?,
+            queries: Queries { projected: next()?, full: next()? },
             scores: next()?,
             selected: next()?,
             partials: next()?,
@@ -227,6 +253,7 @@ impl Workspace {
             hidden: next()?,
             parts: next()?,
             logits: next()?,
+            single,
         })
     }
 
@@ -234,7 +261,8 @@ impl Workspace {
     pub(crate) fn bytes_for(a: &Architecture, context: usize, rows: usize, partial: PartialSizes, largest_buffer: u64) -> u64 {
         let sizes = Sizes::new(a, context, rows, partial, largest_buffer);
         let tables = sizes.n_pages * PAGE * a.d_rope + sizes.rows;
-        4 * (sizes.words.iter().map(|&(_, words)| words.max(1)).sum::<usize>() + tables) as u64
+        let single = a.layers.len() * query_words(a).iter().sum::<usize>();
+        4 * (sizes.words.iter().map(|&(_, words)| words.max(1)).sum::<usize>() + tables + single) as u64
     }
 
     /// Bytes of all buffers.

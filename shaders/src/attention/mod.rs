@@ -3,5 +3,6 @@
 mod inputs;
 pub mod mla_decode;
 pub mod mla_prefill;
+pub mod mla_query;
 pub mod mla_value;
 pub mod sparse_mla;

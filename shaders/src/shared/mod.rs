@@ -45,6 +45,14 @@ impl Prelude {
         self.fragment(include_str!("packed_q4.wgsl"))
     }
 
+    /// Adds `rotated(v, angles, half_split)`, the rotation of eight components, with the structs and functions that go with it.
+    ///
+    /// Needs the constant `ROPE` and the binding `step` of [`rope::step`](crate::rope::step).
+    #[must_use]
+    pub fn rotated(self) -> Self {
+        self.fragment(include_str!("rotated.wgsl"))
+    }
+
     /// Adds `workgroup_sum(value, lid, lane, lanes)` and the struct `Lane` of entry-point inputs that it needs.
     ///
     /// Needs the constant `WG_SIZE`.

@@ -42,7 +42,29 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         // Scores that grow along one split: the running maximum must rise in every step.
         setups.push(growing(setup(spec, [1, 16, 256, 256], 1, &[256])));
     }
+    setups.extend(coop_specs(device).into_iter().filter(|spec| spec.heads() == 16).flat_map(|spec| steps(spec, device)));
     setups.iter().map(|setup| case(setup, device)).collect()
+}
+
+/// The cases of the forms of `spec` that take one step for each workgroup.
+fn steps(spec: MlaDecode, device: &Capabilities) -> Vec<Setup> {
+    let mut setups = Vec::new();
+    for (rows, subgroups) in [(16, 4), (16, 8), (32, 8), (32, 16)] {
+        let lanes = device.subgroup.max;
+        let spec = MlaDecode { tiles: Tiles::Step { rows, subgroups, lanes }, ..spec };
+        if subgroups * lanes > device.limits.max_invocations {
+            continue;
+        }
+        let mut push =
+            |shape: [u32; 4], filled| setups.push(setup(spec, shape, spec.splits(shape[0], shape[1], shape[2]), filled));
+        match spec.slots {
+            // Steps that are short, empty, and for more heads than a workgroup has.
+            Slots::Selected => push([4, 24, 100, 300], &[100, 0, 1, 70]),
+            Slots::Dense => push([3, 16, 200, 200], &[200, 1, 97]),
+        }
+        setups.push(growing(setup(spec, [1, 5, 256, 256], spec.splits(1, 5, 256), &[256])));
+    }
+    setups
 }
 
 /// The permutations with cooperative matrices that `device` offers.
@@ -82,6 +104,10 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         (1, 16, LatentFormat::F16),
     ] {
         let spec = MlaDecode::best(512, 64, h, format, Slots::Selected, device);
+        let step = spec.in_one_step(t, h, 2048, device);
+        if step != spec {
+            found.push(bench(&setup(step, [t, h, 2048, 16_384], step.splits(t, h, 2048), &[2048]), device)?);
+        }
         for n_splits in splits_to_try(spec, t, h, 2048) {
             let filled: &[u32] = &[2048];
             found.push(bench(&setup(spec, [t, h, 2048, 16_384], n_splits, filled), device)?);

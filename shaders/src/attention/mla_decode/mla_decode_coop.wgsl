@@ -20,9 +20,8 @@ const SCORE_STRIDE: u32 = ROWS / 4u + 1u;
 const QUARTER: u32 = WIDTH8 / 2u;
 const SHARES: u32 = LATENT / 4u;
 const SLACK: f32 = 8.0;
-// Tiles of 16: values of a quarter of the width, rows of a step, columns of a subgroup.
+// Tiles of 16: values of a quarter of the width, columns of a subgroup.
 const KEY_TILES: u32 = 9u;
-const ROW_TILES: u32 = 2u;
 const COLUMN_TILES: u32 = 4u;
 // Invocations that stage one row: eight of them read 128 bytes at a time, and each knows its addresses but for the row.
 const ROW_LANES: u32 = WG_SIZE / ROWS;

@@ -72,6 +72,15 @@ pub enum Tiles {
         /// Lanes of a subgroup; the adapter must have no other size.
         lanes: u32,
     },
+    /// Cooperative matrices, one step of 16 heads in a workgroup.
+    Step {
+        /// Slots of a workgroup: 16 or 32.
+        rows: u32,
+        /// Subgroups of a workgroup: 4, 8 or 16, at least four for each 16 slots.
+        subgroups: u32,
+        /// Lanes of a subgroup; the adapter must have no other size.
+        lanes: u32,
+    },
 }
 
 /// A permutation of the kernel.
@@ -104,7 +113,8 @@ pub struct Sizes {
     pub u_stride: u32,
     /// Where the first output starts.
     pub u_offset: u32,
-    /// Slots `K` of a query; for [`Slots::Dense`] the largest context that the launch is made for (it only helps to choose the splits).
+    /// Slots `K` of a query; for [`Slots::Dense`] the largest context that the launch is made for (it only helps to choose the splits,
+    /// but [`Tiles::Step`] attends to no more).
     pub n_slots: u32,
     /// Splits of the slots; see [`MlaDecode::splits`].
     pub n_splits: u32,
@@ -155,17 +165,33 @@ impl MlaDecode {
         Self { tiles: Tiles::Fma { heads: h.next_power_of_two().clamp(4, 16) }, ..coop }
     }
 
+    /// The same in the form that takes one step for each workgroup, where a large GPU has a processor for each of them.
+    #[must_use]
+    pub fn in_one_step(self, t: u32, h: u32, n_slots: u32, device: &Capabilities) -> Self {
+        let Tiles::Coop { lanes, .. } = self.tiles else { return self };
+        let (rows, subgroups) = (32, 8);
+        let step = Self { tiles: Tiles::Step { rows, subgroups, lanes }, ..self };
+        let limits = &device.limits;
+        let fits = limits.max_workgroup_bytes >= step.workgroup_bytes() && limits.max_invocations >= subgroups * lanes;
+        if fits && t * h.div_ceil(16) * n_slots.div_ceil(rows) <= Self::PROCESSORS { step } else { self }
+    }
+
     /// Heads of a workgroup.
     pub(crate) fn heads(self) -> u32 {
         match self.tiles {
             Tiles::Fma { heads } => heads,
             Tiles::Coop { head_tiles, .. } => 16 * head_tiles,
+            Tiles::Step { .. } => 16,
         }
     }
 
     /// Slots of a step.
     fn rows(self) -> u32 {
-        if matches!(self.tiles, Tiles::Fma { .. }) { 64 } else { 32 }
+        match self.tiles {
+            Tiles::Fma { .. } => 64,
+            Tiles::Coop { .. } => 32,
+            Tiles::Step { rows, .. } => rows,
+        }
     }
 
     /// Heads of `partials` and `stats`.
@@ -176,6 +202,9 @@ impl MlaDecode {
     /// How many splits keep a large GPU busy: enough workgroups, no split of less than one step, and none with more steps than the others need.
     pub fn splits(self, t: u32, h: u32, n_slots: u32) -> u32 {
         let steps = n_slots.div_ceil(self.rows()).max(1);
+        if matches!(self.tiles, Tiles::Step { .. }) {
+            return steps;
+        }
         let one = t * h.div_ceil(self.heads());
         // With matrices a workgroup has a processor for itself, and one left over would take as long as all.
         let workgroups = if matches!(self.tiles, Tiles::Coop { .. }) { Self::PROCESSORS } else { 2 * Self::PROCESSORS };
@@ -197,6 +226,7 @@ impl MlaDecode {
         match self.tiles {
             Tiles::Fma { heads } => 4 * 64 + 16 * (64 * 9 + heads * 9 + heads * 16) + 4 * heads,
             Tiles::Coop { .. } => 4 * 128 + 16 * (32 * 73 + self.scores()) + 12 * self.heads(),
+            Tiles::Step { rows, .. } => 16 * (rows * 73 + 64 * (rows / 4 + 1)),
         }
     }
 
@@ -210,7 +240,7 @@ impl MlaDecode {
         let outputs = [Binding::write("sums"), Binding::write("stats")];
         let sums = match self.tiles {
             Tiles::Fma { .. } => include_str!("partials_fma.wgsl"),
-            Tiles::Coop { .. } => include_str!("partials_coop.wgsl"),
+            Tiles::Coop { .. } | Tiles::Step { .. } => include_str!("partials_coop.wgsl"),
         };
         self.program(Self::NAME, &[include_str!("partials.wgsl"), sums], &outputs, false)
     }
@@ -218,7 +248,7 @@ impl MlaDecode {
     /// The kernel with what becomes of its sums: `ending` has the parameters and the outputs.
     pub(crate) fn program(self, kernel: &str, ending: &[&str], outputs: &[Binding], direct: bool) -> Program {
         let prelude = Prelude::new().constant("LATENT", self.c).constant("ROTATED", self.r).constant("ROWS", self.rows());
-        let halves = matches!(self.tiles, Tiles::Coop { .. }) && self.format == LatentFormat::F16;
+        let halves = !matches!(self.tiles, Tiles::Fma { .. }) && self.format == LatentFormat::F16;
         let prelude = prelude.alias("CacheVector", if halves { "vec4<f16>" } else { "vec4<u32>" });
         let prelude = prelude.flag("DIRECT", direct).fragment(include_str!("io.wgsl"));
         let prelude = ending.iter().fold(prelude, |prelude, part| prelude.fragment(part));
@@ -227,7 +257,6 @@ impl MlaDecode {
             Slots::Dense => (prelude.fragment(include_str!("slots_dense.wgsl")), "positions"),
         };
         let prelude = if self.format == LatentFormat::Fp8 { prelude.fragment(include_str!("e4m3.wgsl")) } else { prelude };
-        let mut counts = vec![("KEY_TILES", 9), ("ROW_TILES", 2), ("COLUMN_TILES", 4)];
         let (prelude, source, workgroup, features, tiles) = match self.tiles {
             Tiles::Fma { heads } => {
                 let prelude = prelude.constant("HEADS", heads).fragment(match self.format {
@@ -235,36 +264,54 @@ impl MlaDecode {
                     LatentFormat::F16 => include_str!("latent_f16.wgsl"),
                     LatentFormat::Fp8 => include_str!("latent_fp8.wgsl"),
                 });
-                (prelude, include_str!("mla_decode.wgsl"), 16 * heads, Features::BASE, format!("fma,h{heads}"))
+                (prelude, include_str!("mla_decode.wgsl").into(), 16 * heads, Features::BASE, format!("fma,h{heads}"))
             }
             Tiles::Coop { head_tiles, lanes } => {
-                let (items, stage) = match self.format {
-                    LatentFormat::Fp8 => (40, include_str!("stage_fp8.wgsl")),
-                    _ => (72, include_str!("stage_f16.wgsl")),
-                };
-                let loads = self.rows() * items / (8 * lanes);
-                let query_loads = self.heads() * 144 / (8 * lanes);
-                let constants = [
-                    ("HEAD_TILES", head_tiles),
-                    ("LANES", lanes),
-                    ("LOADS", loads),
-                    ("QUERY_LOADS", query_loads),
-                    ("SCORES", self.scores()),
-                ];
-                counts.extend(constants);
-                let prelude = constants.into_iter().fold(prelude, |prelude, (name, value)| prelude.constant(name, value));
-                let prelude = prelude.fragment(stage).fragment(include_str!("matrices.wgsl"));
                 let tiles = format!("coop,h{}", 16 * head_tiles);
-                (prelude, include_str!("mla_decode_coop.wgsl"), 8 * lanes, Features::COOPMAT, tiles)
+                let scores = [("HEAD_TILES", head_tiles), ("SCORES", self.scores())];
+                let (prelude, source) = self.matrices(prelude, include_str!("mla_decode_coop.wgsl"), 8, lanes, scores);
+                (prelude, source, 8 * lanes, Features::COOPMAT, tiles)
+            }
+            Tiles::Step { rows, subgroups, lanes } => {
+                let tiles = format!("step,{rows}x{subgroups}");
+                let counts = [("SUBGROUPS", subgroups), ("COLUMN_TILES", 32 / subgroups)];
+                let (prelude, source) = self.matrices(prelude, include_str!("mla_decode_step.wgsl"), subgroups, lanes, counts);
+                (prelude, source, subgroups * lanes, Features::COOPMAT, tiles)
             }
         };
         let inputs = [Binding::read("q"), Binding::read("cache"), Binding::read("block_table"), Binding::read(slots)];
         let bindings = [&inputs, outputs].concat();
         let name = format!("{kernel}[{slots},{},{tiles},c{},r{}]", self.format.name(), self.c, self.r);
-        let source = unrolled(source, &counts);
         Program::new(name, &prelude, &source, &bindings, [workgroup, 1, 1])
             .with_workgroup_bytes(self.workgroup_bytes())
             .with_features(features)
+    }
+
+    /// Adds what the kernels with matrices have in common, and returns it with `source`, its loops written out.
+    fn matrices(
+        self,
+        prelude: Prelude,
+        source: &str,
+        subgroups: u32,
+        lanes: u32,
+        own: [(&'static str, u32); 2],
+    ) -> (Prelude, String) {
+        let (items, stage) = match self.format {
+            LatentFormat::Fp8 => (40, include_str!("stage_fp8.wgsl")),
+            _ => (72, include_str!("stage_f16.wgsl")),
+        };
+        let constants = [
+            ("LANES", lanes),
+            ("LOADS", (self.rows() * items).div_ceil(subgroups * lanes)),
+            ("QUERY_LOADS", (self.heads() * 144).div_ceil(subgroups * lanes)),
+            ("ROW_TILES", self.rows() / 16),
+        ];
+        let constants = [&constants[..], &own].concat();
+        let prelude = constants.iter().fold(prelude, |prelude, &(name, value)| prelude.constant(name, value));
+        let counts = [&[("KEY_TILES", 9), ("COLUMN_TILES", 4)][..], &constants].concat();
+        // What a form says of itself comes first.
+        let counts: Vec<_> = counts.into_iter().rev().collect();
+        (prelude.fragment(stage).fragment(include_str!("matrices.wgsl")), unrolled(source, &counts))
     }
 
     /// The program of the second dispatch. Buffers: partials, stats, u. The columns of a head are cut into `parts`.
@@ -289,7 +336,7 @@ impl MlaDecode {
     pub(crate) fn check_widths(self, kernel: &str) -> Result<(), KernelError> {
         let (c, r) = (self.c, self.r);
         let refuse = |what: &str, expected: &str, found: u32| Err(KernelError::shape(kernel, what, expected, u64::from(found)));
-        let real = matches!(self.tiles, Tiles::Coop { .. }) || self.format == LatentFormat::Fp8;
+        let real = !matches!(self.tiles, Tiles::Fma { .. }) || self.format == LatentFormat::Fp8;
         if real && c != 512 {
             return refuse("latent rank C", "512", c);
         }
@@ -304,9 +351,17 @@ impl MlaDecode {
         }
         match self.tiles {
             Tiles::Fma { heads } if ![4, 8, 16].contains(&heads) => refuse("heads of a workgroup", "4, 8 or 16", heads),
-            Tiles::Coop { .. } if self.format == LatentFormat::F32 => refuse("bits of a cached value", "16 or 8", 32),
+            Tiles::Coop { .. } | Tiles::Step { .. } if self.format == LatentFormat::F32 => {
+                refuse("bits of a cached value", "16 or 8", 32)
+            }
             Tiles::Coop { head_tiles, .. } if ![1, 2].contains(&head_tiles) => refuse("tiles of heads", "1 or 2", head_tiles),
-            Tiles::Coop { lanes, .. } if ![8, 16, 32].contains(&lanes) => refuse("lanes of a subgroup", "8, 16 or 32", lanes),
+            Tiles::Coop { lanes, .. } | Tiles::Step { lanes, .. } if ![8, 16, 32].contains(&lanes) => {
+                refuse("lanes of a subgroup", "8, 16 or 32", lanes)
+            }
+            Tiles::Step { rows, .. } if ![16, 32].contains(&rows) => refuse("slots of a workgroup", "16 or 32", rows),
+            Tiles::Step { rows, subgroups, .. } if ![4, 8, 16].contains(&subgroups) || subgroups < rows / 4 => {
+                refuse("subgroups of a workgroup", "4, 8 or 16, four for each 16 slots", subgroups)
+            }
             _ => Ok(()),
         }
     }
@@ -325,6 +380,10 @@ impl MlaDecode {
         let rows = [("query stride", q_stride, h * (self.c + self.r)), ("output stride", u_stride, h * self.c)];
         if let Some((what, found, least)) = rows.into_iter().find(|(_, stride, row)| t > 1 && stride < row) {
             return Err(KernelError::shape(Self::NAME, what, format!("at least {least}"), u64::from(found)));
+        }
+        if matches!(self.tiles, Tiles::Step { .. }) && n_splits != n_slots.div_ceil(self.rows()) {
+            let expected = format!("{}, one for each step", n_slots.div_ceil(self.rows()));
+            return Err(KernelError::shape(Self::NAME, "splits", expected, u64::from(n_splits)));
         }
         if n_splits > Self::MAX_SPLITS {
             return Err(KernelError::limit(Self::NAME, "splits", u64::from(n_splits), u64::from(Self::MAX_SPLITS)));
@@ -372,7 +431,9 @@ impl Tiles {
     /// Checks on behalf of `kernel` that subgroups have the size that the matrices are laid out for.
     pub(crate) fn check_lanes(self, kernel: &str, device: &Capabilities) -> Result<(), KernelError> {
         match self {
-            Self::Coop { lanes, .. } if (device.subgroup.min, device.subgroup.max) != (lanes, lanes) => {
+            Self::Coop { lanes, .. } | Self::Step { lanes, .. }
+                if (device.subgroup.min, device.subgroup.max) != (lanes, lanes) =>
+            {
                 Err(KernelError::shape(kernel, "lanes of a subgroup", lanes.to_string(), u64::from(device.subgroup.max)))
             }
             _ => Ok(()),
@@ -384,7 +445,7 @@ impl Tiles {
     pub(crate) fn tolerance(self, spread: f32, growth: f32) -> f64 {
         match self {
             Self::Fma { .. } => 2e-5,
-            Self::Coop { .. } => 1e-3 * f64::from(spread + growth / 4.0) + 5e-4,
+            Self::Coop { .. } | Self::Step { .. } => 1e-3 * f64::from(spread + growth / 4.0) + 5e-4,
         }
     }
 

@@ -91,7 +91,7 @@ impl MlaPrefill {
     pub fn program(self) -> Program {
         let sums = match self.tiles {
             Tiles::Fma { .. } => include_str!("ending_fma.wgsl"),
-            Tiles::Coop { .. } => include_str!("ending_coop.wgsl"),
+            Tiles::Coop { .. } | Tiles::Step { .. } => include_str!("ending_coop.wgsl"),
         };
         self.rows().program(Self::NAME, &[include_str!("mla_prefill.wgsl"), sums], &[Binding::write("sums")], true)
     }
@@ -101,6 +101,9 @@ impl MlaPrefill {
         let at_least_1 = [("queries T", t), ("heads H", h), ("slots K", n_slots)];
         if let Some((what, _)) = at_least_1.into_iter().find(|(_, n)| *n == 0) {
             return Err(KernelError::shape(Self::NAME, what, "at least 1", 0));
+        }
+        if matches!(self.tiles, Tiles::Step { .. }) {
+            return Err(KernelError::shape(Self::NAME, "steps of a workgroup", "as many as there are", 1));
         }
         if matches!(self.tiles, Tiles::Coop { .. }) && h % 16 != 0 {
             return Err(KernelError::shape(Self::NAME, "heads H", "a multiple of 16", u64::from(h)));

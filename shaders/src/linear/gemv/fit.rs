@@ -9,7 +9,7 @@ impl Gemv {
     /// Workgroup memory that is not worth exceeding, because several workgroups are to share a multiprocessor.
     const WORKGROUP_BYTES: u32 = 36 << 10;
     /// Values of q4 from which on packing x pays for one row.
-    const PACKED_VALUES: u64 = 32 << 20;
+    const PACKED_VALUES: u64 = 8 << 20;
 
     /// The best permutation on `device` for these sizes, without `norm` and `accumulate`.
     ///

@@ -1,12 +1,11 @@
 // Rotates the queries and appends a token's latent row, and its index key, to the caches.
 //
 // Grid: UNITS workgroups for each token; workgroup u of a token takes, in this order: 8 components of 256 query heads' parts each
-// (QUERY_GROUPS workgroups), the latent row (one), and what INDEX_UNITS adds.
+// (QUERY_GROUPS workgroups, none where attention/mla_query takes the queries), the latent row (one), and what INDEX_UNITS adds.
+// A workgroup has one thing to wait for before its sums and nothing after: gains, angles and rows are read along with the values.
 // Requires: nothing beyond the base tier; C, R, Dn divisible by 8, 4-word alignment of `queries`.
 // Numerics: f32; sums in a fixed order; narrow formats round to nearest even.
-//
-// An invocation holds 8 components as two vectors. In the interleaved layout they are neighbours, in the half-split layout the second vector
-// is half a rotated width behind the first, so that every pair is in one invocation.
+// Prelude: rotated.wgsl, narrow.wgsl, the sum over a workgroup; the fragments of the queries and of the indexer.
 
 struct Params {
     // Tokens T.
@@ -29,54 +28,15 @@ struct Params {
     w_scale: f32,
 }
 
-@group(0) @binding(2) var<storage, read> norms: array<vec4<f32>>; // (C + 2·Di) f32: weight of the latent, weight and bias of the key
-@group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // (T, R/4 + 1) f32 bits, and in the last vector the row
-@group(0) @binding(4) var<storage, read_write> qfull: array<vec4<f32>>; // (T, H, C + R) f32
-@group(0) @binding(5) var<storage, read_write> cache: array<u32>; // (rows, LATENT_WORDS) words
+@group(0) @binding(NORMS) var<storage, read> norms: array<vec4<f32>>; // (C + 2·Di) f32: weight of the latent, weight and bias of the key
+@group(0) @binding(STEP) var<storage, read> step: array<vec4<u32>>; // (T, R/4 + 1) f32 bits, and in the last vector the row
+@group(0) @binding(CACHE) var<storage, read_write> cache: array<u32>; // (rows, LATENT_WORDS) words
+@group(0) @binding(PARAMS) var<storage, read> params: Params;
 
-const STEP_VECTORS = ROPE / 4u + 1u;
-// Invocations that share the rotated part of one head.
-const ROPE_LANES = ROPE / 8u;
-const QUERY_LANES = HEADS * ROPE_LANES;
-const QUERY_GROUPS = (QUERY_LANES + WG_SIZE - 1u) / WG_SIZE;
 const UNITS = QUERY_GROUPS + 1u + INDEX_UNITS;
 const FP8_TILE_LANES = 16u;
 
 var<workgroup> sh_lane: array<f32, WG_SIZE>;
-
-struct Eight {
-    a: vec4<f32>,
-    b: vec4<f32>,
-}
-
-// Where the two vectors of lane `lane` are in a vector of rotated blocks, in components.
-fn spots(lane: u32, half_split: bool) -> vec2<u32> {
-    if half_split {
-        let first = lane / ROPE_LANES * ROPE + lane % ROPE_LANES * 4u;
-        return vec2<u32>(first, first + ROPE / 2u);
-    }
-    return vec2<u32>(lane * 8u, lane * 8u + 4u);
-}
-
-// Rotates pairs 4·lane to 4·lane + 3 by the angles of token t.
-fn rotated(v: Eight, t: u32, lane: u32, half_split: bool) -> Eight {
-    let even = bitcast<vec4<f32>>(step[t * STEP_VECTORS + lane * 2u]);
-    let odd = bitcast<vec4<f32>>(step[t * STEP_VECTORS + lane * 2u + 1u]);
-    let c = vec4<f32>(even.x, even.z, odd.x, odd.z);
-    let s = vec4<f32>(even.y, even.w, odd.y, odd.w);
-    var first = v.a;
-    var second = v.b;
-    if !half_split {
-        first = vec4<f32>(v.a.x, v.a.z, v.b.x, v.b.z);
-        second = vec4<f32>(v.a.y, v.a.w, v.b.y, v.b.w);
-    }
-    let x = first * c - second * s;
-    let y = first * s + second * c;
-    if half_split {
-        return Eight(x, y);
-    }
-    return Eight(vec4<f32>(x.x, y.x, x.y, y.y), vec4<f32>(x.z, y.z, x.w, y.w));
-}
 
 fn largest(v: Eight) -> f32 {
     let m = max(abs(v.a), abs(v.b));
@@ -104,48 +64,45 @@ fn group_max(value: f32, lid: u32, lanes: u32) -> f32 {
     return most;
 }
 
-fn query(t: u32, unit: u32) {
-    if unit >= QUERY_LANES {
-        return;
-    }
-    let head = unit / ROPE_LANES;
-    let lane = unit % ROPE_LANES;
-    let at = spots(lane, HALF_SPLIT);
-    let source = t * params.q_stride + params.q_offset + head * (NOPE + ROPE) + NOPE;
-    let v = rotated(Eight(queries[(source + at.x) / 4u], queries[(source + at.y) / 4u]), t, lane, HALF_SPLIT);
-    let target_at = (t * HEADS + head) * (LATENT + ROPE) + LATENT;
-    qfull[(target_at + at.x) / 4u] = v.a;
-    qfull[(target_at + at.y) / 4u] = v.b;
+// The row of token t in the caches, or 0xFFFFFFFF.
+fn row_of(t: u32) -> u32 {
+    return step[t * STEP_VECTORS + ROPE / 4u].x;
 }
 
 fn latent(t: u32, at: Lane) {
     let lanes = LATENT / 8u;
     let is_latent = at.lid < lanes;
     let is_key = at.lid >= lanes && at.lid < lanes + ROPE_LANES;
+    let row = row_of(t);
     let source = t * params.p_stride + params.kv_offset;
+    let components = select(spots(at.lid - lanes, HALF_SPLIT) + LATENT, vec2<u32>(at.lid * 8u, at.lid * 8u + 4u), is_latent);
     var v = Eight();
-    if is_latent {
-        v = Eight(projection4(source + at.lid * 8u), projection4(source + at.lid * 8u + 4u));
+    if is_latent || is_key {
+        v = Eight(projection4(source + components.x), projection4(source + components.y));
     }
-    let sum = workgroup_sum(sum_of(Eight(v.a * v.a, v.b * v.b)), at.lid, lane_of(at), lanes_of(at));
+    var gain = Eight();
+    if is_latent {
+        gain = Eight(norms[at.lid * 2u], norms[at.lid * 2u + 1u]);
+    }
+    var by = Angles();
+    if is_key {
+        by = angles(t, at.lid - lanes);
+    }
+    let squares = select(0.0, sum_of(Eight(v.a * v.a, v.b * v.b)), is_latent);
+    let sum = workgroup_sum(squares, at.lid, lane_of(at), lanes_of(at));
     if is_latent {
         let scale = inverseSqrt(sum / f32(LATENT) + params.eps);
-        v = Eight(norms[at.lid * 2u] * (v.a * scale), norms[at.lid * 2u + 1u] * (v.b * scale));
-    }
-    let key_at = spots(at.lid - lanes, HALF_SPLIT);
-    if is_key {
-        let key = source + LATENT;
-        v = rotated(Eight(projection4(key + key_at.x), projection4(key + key_at.y)), t, at.lid - lanes, HALF_SPLIT);
+        v = Eight(gain.a * (v.a * scale), gain.b * (v.b * scale));
+    } else {
+        v = rotated(v, by, HALF_SPLIT);
     }
     var amax = 0.0;
     if LATENT_FORMAT == FP8 {
         amax = group_max(largest(v), at.lid, FP8_TILE_LANES);
     }
-    let row = step[t * STEP_VECTORS + ROPE / 4u].x;
     if row == 0xFFFFFFFFu || !(is_latent || is_key) {
         return;
     }
-    let components = select(key_at + LATENT, vec2<u32>(at.lid * 8u, at.lid * 8u + 4u), is_latent);
     let start = row * LATENT_WORDS;
     if LATENT_FORMAT != FP8 {
         store(start, components.x, v.a);
@@ -160,6 +117,7 @@ fn latent(t: u32, at: Lane) {
         }
     } else {
         let keys = start + LATENT / 4u + LATENT / 128u;
+        let key_at = components - LATENT;
         cache[keys + key_at.x / 2u] = pack_bf16(v.a.x, v.a.y);
         cache[keys + key_at.x / 2u + 1u] = pack_bf16(v.a.z, v.a.w);
         cache[keys + key_at.y / 2u] = pack_bf16(v.b.x, v.b.y);

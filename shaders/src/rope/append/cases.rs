@@ -3,7 +3,7 @@
 use super::{Append, Format, Index, Params, index_key, index_query, latent_row};
 use crate::indexer::index_scores::weight_scale;
 use crate::kernel::random::Random;
-use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst, compare, f16_value};
+use crate::kernel::{Binding, Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst, compare, f16_value};
 use crate::quant::{act_quant::ue8m0_scale, e4m3};
 use crate::rope::rotate::{Layout, inv_freq};
 use crate::rope::step::{NO_ROW, step_rows};
@@ -41,6 +41,9 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         ((4, 8, 72, 8, HalfSplit, F32, index(33, 64, Interleaved, F32, true)), 70),
         ((4, 8, 72, 8, Interleaved, F16, index(9, 24, HalfSplit, F32, false)), 67),
         ((2, 0, 128, 16, Interleaved, Fp8, index(130, 16, Interleaved, Fp8, false)), 66),
+        // The queries are another kernel's.
+        ((0, 8, 72, 8, HalfSplit, F16, None), 3),
+        ((0, 48, 128, 16, Interleaved, F32, index(4, 32, HalfSplit, F16, false)), 5),
     ];
     shapes.into_iter().map(|(shape, t)| case(spec(shape, device), t, t, device)).collect()
 }
@@ -82,6 +85,13 @@ struct Setup {
     inv_freq: Vec<f64>,
     /// Tokens to check.
     checked: Vec<usize>,
+}
+
+impl Setup {
+    /// Which buffer has a name, if the kernel binds it.
+    fn at(&self, name: &str) -> Option<usize> {
+        self.spec.bindings().iter().position(|binding| binding.name == name)
+    }
 }
 
 /// Pages of the caches; the block table takes them from the last to the first.
@@ -139,23 +149,24 @@ fn case(spec: Append, t: u32, n_checked: u32, device: &Capabilities) -> Result<C
     let setup = setup(spec, t, n_checked);
     let launch = spec.launch(setup.params, device)?;
     let old = |words: u32| Init::u32s(&vec![OLD; words as usize]);
-    let mut buffers = vec![
-        Init::f32s(&setup.projections),
-        Init::f32s(&setup.queries),
-        Init::f32s(&setup.norms),
-        Init::u32s(&setup.step),
-        old(t * spec.heads * (spec.latent + spec.rope)),
-        old(PAGES * 64 * spec.format.latent_words(spec.latent, spec.rope)),
-    ];
+    let buffer = |binding: &Binding| match binding.name {
+        "projections" => Init::f32s(&setup.projections),
+        "queries" => Init::f32s(&setup.queries),
+        "norms" => Init::f32s(&setup.norms),
+        "step" => Init::u32s(&setup.step),
+        "qfull" => old(t * spec.heads * (spec.latent + spec.rope)),
+        "cache" => old(PAGES * 64 * spec.format.latent_words(spec.latent, spec.rope)),
+        _ => old(PAGES * spec.index.map_or(0, |index| index.format.index_page_words(index.dim))),
+    };
+    let buffers: Vec<_> = spec.bindings().iter().map(buffer).collect();
     // Queries are read and written; of a row its values are read and its words written.
     let moved = spec.heads * spec.rope * 2 + spec.latent + spec.rope + spec.format.latent_words(spec.latent, spec.rope);
     let index_moved = spec.index.map_or(0, |index| {
-        buffers.push(old(PAGES * index.format.index_page_words(index.dim)));
         let width = if index.whole() { index.dim } else { spec.rope };
         2 * index.heads * (width + 1) + index.dim + index.format.index_page_words(index.dim) / 64
     });
     let all: Vec<usize> = (0..buffers.len()).collect();
-    let reads = all.iter().copied().filter(|i| ![2, 3].contains(i)).collect();
+    let reads = all.iter().copied().filter(|&i| !["norms", "step"].contains(&spec.bindings()[i].name)).collect();
     Ok(Case {
         name: format!("{} T={t}", launch.program.name),
         buffers,
@@ -179,13 +190,15 @@ fn part<T>(values: &[T], t: usize, stride: u32, offset: u32, width: u32) -> &[T]
 fn check(setup: &Setup, out: &Outputs) -> Result<Worst, String> {
     let mut worst = 0.0_f64;
     let mut see = |found: Result<Worst, String>| found.map(|share| worst = worst.max(share.0));
-    let (qfull, cache) = (out.f32s(4), out.u32s(5));
+    let words = |name| setup.at(name).map(|i| out.u32s(i)).unwrap_or_default();
+    let values = |name| setup.at(name).map(|i| out.f32s(i)).unwrap_or_default();
+    let (qfull, cache, index_cache) = (values("qfull"), words("cache"), words("index_cache"));
     for &t in &setup.checked {
         see(check_queries(setup, t, &qfull))?;
         see(check_latent(setup, t, &cache))?;
         if let Some(index) = &setup.spec.index {
-            see(check_index_key(setup, index, t, &out.u32s(6)))?;
-            see(check_index_queries(setup, index, t, &out.f32s(1), &out.f32s(0)))?;
+            see(check_index_key(setup, index, t, &index_cache))?;
+            see(check_index_queries(setup, index, t, &values("queries"), &values("projections")))?;
         }
     }
     if setup.checked.len() == setup.positions.len() {
@@ -338,13 +351,14 @@ fn check_untouched(setup: &Setup, out: &Outputs) -> Result<(), String> {
     let index = spec.index.as_ref();
     let in_queries = |place| index.is_some_and(|index| within(place, params.index_q_offset, index.heads * index.dim));
     let in_projections = |place| index.is_some_and(|index| within(place, params.index_w_offset, index.heads));
-    same("queries", &out.u32s(1), &|i| setup.queries[i].to_bits(), &in_queries, params.q_stride)?;
-    same("projections", &out.u32s(0), &|i| setup.projections[i].to_bits(), &in_projections, params.p_stride)?;
+    let words = |name| setup.at(name).map(|i| out.u32s(i)).unwrap_or_default();
+    same("queries", &words("queries"), &|i| setup.queries[i].to_bits(), &in_queries, params.q_stride)?;
+    same("projections", &words("projections"), &|i| setup.projections[i].to_bits(), &in_projections, params.p_stride)?;
     let width = spec.latent + spec.rope;
-    same("qfull", &out.u32s(4), &|_| OLD, &|place| place >= spec.latent, width)?;
+    same("qfull", &words("qfull"), &|_| OLD, &|place| place >= spec.latent, width)?;
     let rows: Vec<u32> = (0..setup.positions.len()).map(|t| row_of(setup, t)).collect();
-    let words = spec.format.latent_words(spec.latent, spec.rope);
-    same("cache", &out.u32s(5), &|_| OLD, &|place| rows.contains(&(place / words)), u32::MAX)?;
+    let row_words = spec.format.latent_words(spec.latent, spec.rope);
+    same("cache", &words("cache"), &|_| OLD, &|place| rows.contains(&(place / row_words)), u32::MAX)?;
     if let Some(index) = index {
         let page_words = index.format.index_page_words(index.dim);
         let written = |place: u32| {
@@ -353,7 +367,7 @@ fn check_untouched(setup: &Setup, out: &Outputs) -> Result<(), String> {
             let slot = if place < keys { place / (keys / 64) } else { place - keys };
             rows.contains(&(page * 64 + slot))
         };
-        same("index_cache", &out.u32s(6), &|_| OLD, &written, u32::MAX)?;
+        same("index_cache", &words("index_cache"), &|_| OLD, &written, u32::MAX)?;
     }
     Ok(())
 }

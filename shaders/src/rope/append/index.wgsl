@@ -4,10 +4,9 @@
 // transform exchanges vectors between them. Queries are replaced where they are. With FP8 they become the e4m3 values themselves, and their
 // scale goes into the head's weight.
 
-@group(0) @binding(0) var<storage, read_write> projections: array<f32>; // (T, p_stride) f32
-@group(0) @binding(1) var<storage, read_write> queries: array<vec4<f32>>; // (T, q_stride) f32
-@group(0) @binding(6) var<storage, read_write> index_cache: array<u32>; // (rows, Di) values, or (pages, 16·Di + 64) words of FP8
-@group(0) @binding(7) var<storage, read> params: Params;
+@group(0) @binding(PROJECTIONS) var<storage, read_write> projections: array<f32>; // (T, p_stride) f32
+@group(0) @binding(QUERIES) var<storage, read_write> queries: array<vec4<f32>>; // (T, q_stride) f32
+@group(0) @binding(INDEX_CACHE) var<storage, read_write> index_cache: array<u32>; // (rows, Di) values, or (pages, 16·Di + 64) words of FP8
 
 // Invocations that share a whole row; INDEX_LANES share what is taken of it: WHOLE, or where nothing else changes, its rotated part.
 const ROW_LANES = INDEX_DIM / 8u;
@@ -55,7 +54,7 @@ fn rotated_queries(t: u32, unit: u32) {
     let head = unit / ROPE_LANES;
     let lane = unit % ROPE_LANES;
     let at = t * params.q_stride + params.index_q_offset + head * INDEX_DIM + spots(lane, INDEX_HALF_SPLIT);
-    let v = rotated(Eight(queries[at.x / 4u], queries[at.y / 4u]), t, lane, INDEX_HALF_SPLIT);
+    let v = rotated(Eight(queries[at.x / 4u], queries[at.y / 4u]), angles(t, lane), INDEX_HALF_SPLIT);
     queries[at.x / 4u] = v.a;
     queries[at.y / 4u] = v.b;
     if lane == 0u {
@@ -72,7 +71,7 @@ fn whole_queries(t: u32, unit: u32, lid: u32) {
     if is_row {
         v = Eight(queries[at.x / 4u], queries[at.y / 4u]);
         if lane < ROPE_LANES {
-            v = rotated(v, t, lane, INDEX_HALF_SPLIT);
+            v = rotated(v, angles(t, lane), INDEX_HALF_SPLIT);
         }
     }
     if HADAMARD {
@@ -99,9 +98,19 @@ fn index_key(t: u32, at: Lane) {
     let is_row = lid < ROW_LANES;
     let spot = spots(lid, INDEX_HALF_SPLIT);
     let source = t * params.p_stride + params.index_k_offset;
+    let row = row_of(t);
     var v = Eight();
+    var gain = Eight();
+    var bias = Eight();
     if is_row {
         v = Eight(projection4(source + spot.x), projection4(source + spot.y));
+        let first = (LATENT + spot) / 4u;
+        gain = Eight(norms[first.x], norms[first.y]);
+        bias = Eight(norms[first.x + INDEX_DIM / 4u], norms[first.y + INDEX_DIM / 4u]);
+    }
+    var by = Angles();
+    if lid < ROPE_LANES {
+        by = angles(t, lid);
     }
     let mean = workgroup_sum(sum_of(v), lid, lane_of(at), lanes_of(at)) / f32(INDEX_DIM);
     if is_row {
@@ -110,11 +119,9 @@ fn index_key(t: u32, at: Lane) {
     let squares = workgroup_sum(sum_of(Eight(v.a * v.a, v.b * v.b)), lid, lane_of(at), lanes_of(at));
     if is_row {
         let scale = inverseSqrt(squares / f32(INDEX_DIM) + params.index_eps);
-        let weight = (LATENT + spot) / 4u;
-        let bias = weight + INDEX_DIM / 4u;
-        v = Eight(norms[weight.x] * (v.a * scale) + norms[bias.x], norms[weight.y] * (v.b * scale) + norms[bias.y]);
+        v = Eight(gain.a * (v.a * scale) + bias.a, gain.b * (v.b * scale) + bias.b);
         if lid < ROPE_LANES {
-            v = rotated(v, t, lid, INDEX_HALF_SPLIT);
+            v = rotated(v, by, INDEX_HALF_SPLIT);
         }
     }
     if HADAMARD {
@@ -124,7 +131,6 @@ fn index_key(t: u32, at: Lane) {
     if INDEX_FORMAT == FP8 {
         amax = group_max(largest(v), lid, ROW_LANES);
     }
-    let row = step[t * STEP_VECTORS + ROPE / 4u].x;
     if row != 0xFFFFFFFFu && is_row {
         store_key(row, spot, v, amax);
     }

@@ -98,7 +98,7 @@ impl Index {
 pub struct Append {
     /// How a row is summed.
     pub lanes: Lanes,
-    /// Heads `H`.
+    /// Heads `H`; 0 where [`mla_query`](crate::attention::mla_query) takes the queries.
     pub heads: u32,
     /// Width `Dn` of a head that is not rotated.
     pub nope: u32,
@@ -144,23 +144,25 @@ pub struct Params {
 
 impl Append {
     const WG_SIZE: u32 = 256;
-    const DENSE: [Binding; 6] = [
-        Binding::read("projections"),
-        Binding::read("queries"),
-        Binding::read("norms"),
-        Binding::read("step"),
-        Binding::write("qfull"),
-        Binding::write("cache"),
-    ];
-    const INDEXED: [Binding; 7] = [
-        Binding::write("projections"),
-        Binding::write("queries"),
-        Binding::read("norms"),
-        Binding::read("step"),
-        Binding::write("qfull"),
-        Binding::write("cache"),
-        Binding::write("index_cache"),
-    ];
+
+    /// Its buffers, in order.
+    fn bindings(self) -> Vec<Binding> {
+        let indexed = self.index.is_some();
+        let inputs = |name| if indexed { Binding::write(name) } else { Binding::read(name) };
+        let mut bindings = vec![inputs("projections")];
+        if indexed || self.heads > 0 {
+            bindings.push(inputs("queries"));
+        }
+        bindings.extend([Binding::read("norms"), Binding::read("step")]);
+        if self.heads > 0 {
+            bindings.push(Binding::write("qfull"));
+        }
+        bindings.push(Binding::write("cache"));
+        if indexed {
+            bindings.push(Binding::write("index_cache"));
+        }
+        bindings
+    }
 
     /// Permutation id.
     fn name(self) -> String {
@@ -208,18 +210,27 @@ impl Append {
                 .flag("HADAMARD", index.hadamard)
                 .flag("WHOLE", index.whole());
         }
+        let bindings = self.bindings();
+        for (name, at) in bindings.iter().map(|binding| binding.name).chain(["params"]).zip(0..) {
+            prelude = prelude.constant(&name.to_uppercase(), at);
+        }
+        prelude = prelude.reduce(self.lanes).fragment(include_str!("../../shared/narrow.wgsl")).rotated();
+        prelude = match (self.heads, self.index) {
+            (0, _) => prelude.fragment(include_str!("no_queries.wgsl")),
+            (_, Some(_)) => prelude.fragment(include_str!("queries.wgsl")),
+            (_, None) => prelude.fragment(include_str!("queries_read.wgsl")).fragment(include_str!("queries.wgsl")),
+        };
         let side = if self.index.is_some() { include_str!("index.wgsl") } else { include_str!("dense.wgsl") };
-        let prelude = prelude.reduce(self.lanes).fragment(include_str!("../../shared/narrow.wgsl")).fragment(side);
-        let bindings: &[Binding] = if self.index.is_some() { &Self::INDEXED } else { &Self::DENSE };
-        Program::new(self.name(), &prelude, include_str!("append.wgsl"), bindings, [Self::WG_SIZE, 1, 1])
+        Program::new(self.name(), &prelude.fragment(side), include_str!("append.wgsl"), &bindings, [Self::WG_SIZE, 1, 1])
             .with_workgroup_bytes(bytes)
             .with_features(self.lanes.features())
     }
 
     /// Checks the sizes and returns the launch.
     ///
-    /// Buffers: projections, queries, norms (the latent's weight `[C]`, then the index key's weight and bias, `[Di]` each), step, qfull, cache,
-    /// and with an indexer index_cache. The last two must reach to the last page of the block table.
+    /// Buffers: projections, queries (where there are heads or an indexer), norms (the latent's weight `[C]`, then the index key's weight and
+    /// bias, `[Di]` each), step, qfull (where there are heads), cache, and with an indexer index_cache. The caches must reach to the last page
+    /// of the block table.
     ///
     /// # Errors
     /// [`KernelError`] for widths that do not suit the vectors or the formats, and for parts outside a token's values.
@@ -241,7 +252,7 @@ impl Append {
 
     fn check_widths(self) -> Result<(), KernelError> {
         let fail = |what: &str, expected: &str, found: u32| Err(KernelError::shape("rope/append", what, expected, found.into()));
-        for (what, width) in [("heads H", self.heads), ("latent rank C", self.latent), ("rotated width R", self.rope)] {
+        for (what, width) in [("latent rank C", self.latent), ("rotated width R", self.rope)] {
             if width == 0 {
                 return fail(what, "at least 1", 0);
             }
