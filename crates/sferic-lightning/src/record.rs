@@ -236,24 +236,39 @@ impl<'a> Recorder<'a> {
     fn feed_forward(&mut self, layer: &'a Layer, rows: usize) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let (input, norm) = self.input(rows, &layer.feed_forward_norm)?;
-        let (mut experts, mut expert_weights) = (&w.only_expert, &w.only_weight);
+        let shape = expert_shape(a, layer);
+        let mut route = None;
         if let (Some(router), Some(sizes)) = (&layer.router, &a.experts) {
             let logits = Rows::dense(&w.router, sizes.n_routed.next_multiple_of(4));
             self.product(rows, router, input, logits, norm, false)?;
-            let spec =
-                route::Route { n_experts: sizes.n_routed as u32, n_shared: sizes.n_shared as u32, rule: rule(&sizes.routing) };
-            let params = route::Params { t: rows as u32, logits_stride: logits.stride as u32, logits_offset: 0, scale: 1.0 };
-            let launch = spec.launch(params, self.device)?;
-            let bias = layer.router_bias.as_ref().unwrap_or(&w.no_bias);
-            self.push(launch, &[&w.router, bias, &w.experts, &w.expert_weights]);
-            (experts, expert_weights) = (&w.experts, &w.expert_weights);
+            let (n_experts, n_shared) = (sizes.n_routed as u32, sizes.n_shared as u32);
+            route = Some(route::Route { n_experts, n_shared, rule: rule(&sizes.routing) });
         }
-        let shape = expert_shape(a, layer);
         if rows <= FEW {
-            self.few_experts(layer, shape, rows, experts, expert_weights)
-        } else {
-            self.many_experts(layer, shape, rows, input, experts, expert_weights)
+            return self.few_experts(layer, shape, rows, route);
         }
+        route.map_or(Ok(()), |route| self.route(layer, route, rows))?;
+        self.many_experts(layer, shape, rows, input)
+    }
+
+    /// Chooses experts in a launch of its own.
+    fn route(&mut self, layer: &'a Layer, route: route::Route, rows: usize) -> Result<(), KernelError> {
+        let w = self.workspace;
+        let logits_stride = route.n_experts.next_multiple_of(4);
+        let params = route::Params { t: rows as u32, logits_stride, logits_offset: 0, scale: 1.0 };
+        let launch = route.launch(params, self.device)?;
+        self.push(launch, &[&w.router, self.router_bias(layer), &w.experts, &w.expert_weights]);
+        Ok(())
+    }
+
+    fn router_bias(&self, layer: &'a Layer) -> &'a Buffer {
+        layer.router_bias.as_ref().unwrap_or(&self.workspace.no_bias)
+    }
+
+    /// The experts of each token of a layer, and their weights.
+    fn experts_of(&self, layer: &Layer) -> [&'a Buffer; 2] {
+        let w = self.workspace;
+        if layer.router.is_some() { [&w.experts, &w.expert_weights] } else { [&w.only_expert, &w.only_weight] }
     }
 
     fn few_experts(
@@ -261,15 +276,26 @@ impl<'a> Recorder<'a> {
         layer: &'a Layer,
         shape: Shape,
         rows: usize,
-        experts: &'a Buffer,
-        expert_weights: &'a Buffer,
+        route: Option<route::Route>,
     ) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let (up, down) = (&layer.gate_up, &layer.down_experts);
-        let spec = gate_up::GateUp::best(shape, up.format, down.format, true, self.device);
-        let params = gate_up::Params { x_stride: a.d_model as u32, x_offset: 0, eps: a.norm_eps as f32 };
-        let launch = spec.launch(params, rows as u32, self.device)?;
-        let buffers = self.with_matrix(&[&w.h, experts], up, &[&layer.feed_forward_norm, &w.hidden]);
+        let [experts, expert_weights] = self.experts_of(layer);
+        let given = gate_up::GateUp::best(shape, up.format, down.format, true, self.device);
+        let choosing = route.and_then(|route| given.choosing(route, self.device));
+        let mut after = vec![&layer.feed_forward_norm, experts, &w.hidden];
+        let mut logits_stride = 0;
+        if let Some(route) = route {
+            if choosing.is_some() {
+                logits_stride = route.n_experts.next_multiple_of(4);
+                after.splice(1..2, [&w.router, self.router_bias(layer), experts, expert_weights]);
+            } else {
+                self.route(layer, route, rows)?;
+            }
+        }
+        let params = gate_up::Params { logits_stride, ..gate_up::Params::given(a.d_model as u32, 0, a.norm_eps as f32) };
+        let launch = choosing.unwrap_or(given).launch(params, rows as u32, self.device)?;
+        let buffers = self.with_matrix(&[&w.h], up, &after);
         self.push(launch, &buffers);
         let params = down::Params { y_stride: a.d_model as u32, y_offset: 0 };
         let launch = down::Down::best(shape, down.format, self.device).launch(params, rows as u32, self.device)?;
@@ -278,17 +304,10 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    fn many_experts(
-        &mut self,
-        layer: &'a Layer,
-        shape: Shape,
-        rows: usize,
-        x: Rows<'a>,
-        experts: &'a Buffer,
-        expert_weights: &'a Buffer,
-    ) -> Result<(), KernelError> {
+    fn many_experts(&mut self, layer: &'a Layer, shape: Shape, rows: usize, x: Rows<'a>) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let (up, down) = (&layer.gate_up, &layer.down_experts);
+        let [experts, expert_weights] = self.experts_of(layer);
         let n = rows as u32 * shape.n_active;
         let first = grouped::Grouped::best(grouped::Part::GateUp, shape, up.format, self.device);
         // Both halves share the tiles that the sort has cut, and the format of the hidden values.

@@ -3,7 +3,9 @@
 use super::{GateUp, Params, gate_up, hidden_index};
 use crate::dot;
 use crate::kernel::random::Random;
-use crate::kernel::{Capabilities, Case, Init, KernelError, RandomWeights, Step, WeightFormat, Work, compare};
+use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, RandomWeights, Step, WeightFormat, Work, Worst, compare};
+use crate::moe::route::cases::{coarse_bias, compare_choice, decided_logits, with_shared};
+use crate::moe::route::{Route, Rule};
 use crate::moe::{Shape, chosen, if_it_fits, quantized_stack, widen};
 use crate::norm::rms_norm::rms_norm;
 
@@ -15,6 +17,15 @@ const SHAPES: [(u32, Shape, bool); 4] = [
     (8, Shape { n_experts: 9, n_active: 8, d: 96, i: 160 }, false),
 ];
 const EPS: f32 = 1e-3;
+
+/// Sizes and rules of a choice: groups with a normalised sigmoid and one shared expert, softmax over ragged slices with two, and no shared one.
+const CHOOSING: [(Shape, Route); 3] = [
+    (Shape { n_experts: 17, n_active: 5, d: 96, i: 160 }, Route { n_experts: 16, n_shared: 1, rule: GROUPS }),
+    (Shape { n_experts: 42, n_active: 8, d: 64, i: 64 }, Route { n_experts: 40, n_shared: 2, rule: SOFTMAX }),
+    (Shape { n_experts: 8, n_active: 4, d: 1056, i: 32 }, Route { n_experts: 8, n_shared: 0, rule: GROUPS }),
+];
+const GROUPS: Rule = Rule { softmax: false, n_group: 4, topk_group: 2, n_summed: 2, n_active: 4, normalise: true, scale: 2.5 };
+const SOFTMAX: Rule = Rule { softmax: true, n_group: 1, topk_group: 1, n_summed: 1, n_active: 6, normalise: false, scale: 1.0 };
 
 /// DeepSeek-V2-Lite: six experts of 64 and two shared ones.
 pub(in crate::moe) const LITE: Shape = Shape { n_experts: 66, n_active: 8, d: 2048, i: 1408 };
@@ -37,6 +48,14 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     }
     let (t, shape, norm) = SHAPES[1];
     cases.push(case(t, GateUp::best(shape, WeightFormat::Q4, WeightFormat::F16, norm, device), device)?);
+    for (shape, route) in CHOOSING {
+        let packed = GateUp::float(shape, WeightFormat::Q4, WeightFormat::Q4, true, device).packed(device);
+        let Some(spec) = packed.and_then(|spec| spec.choosing(route, device)) else { continue };
+        // A workgroup for each block, and few that go from block to block.
+        for workgroups in [spec.workgroups, 7] {
+            cases.push(choosing_case(3, GateUp { workgroups, ..spec }, route, device)?);
+        }
+    }
     Ok(cases)
 }
 
@@ -81,51 +100,113 @@ fn variants(spec: GateUp) -> Vec<GateUp> {
     specs.into_iter().filter(|other| *other != spec && other.team * other.teams <= 512).collect()
 }
 
-/// The buffers of a launch, and their numbers.
-fn buffers(spec: GateUp, t: u32, x: Init, gain: Init, experts: &[u32], weights: [Init; 2]) -> (Vec<Init>, Vec<usize>) {
-    let Shape { n_active, i, .. } = spec.shape;
+/// The buffers of a launch up to the gain.
+fn inputs(spec: GateUp, x: Init, gain: Init, weights: [Init; 2]) -> Vec<Init> {
     let [data, scales] = weights;
-    let hidden = Init::Zeros(4 * (t * n_active * i) as usize);
-    let mut buffers = vec![x, Init::u32s(experts), data];
+    let mut buffers = vec![x, data];
     if spec.format.has_scales() {
         buffers.push(scales);
     }
     if spec.norm {
         buffers.push(gain);
     }
-    buffers.push(hidden);
-    let bound = (0..buffers.len()).collect();
-    (buffers, bound)
+    buffers
+}
+
+/// A case without its choice: random x and weights.
+struct Sample {
+    inputs: Vec<Init>,
+    /// Normalised where the kernel does so.
+    rows: Vec<f64>,
+    weights: Vec<f64>,
+    params: Params,
+    spec: GateUp,
+    tokens: u32,
+}
+
+impl Sample {
+    fn new(random: &mut Random, tokens: u32, spec: GateUp) -> Self {
+        let Shape { n_experts, d, i, .. } = spec.shape;
+        let (stride, offset) = (d as usize + 8, 4);
+        let x = random.vector(offset + tokens as usize * stride, 2.0);
+        let gain = random.vector(d as usize, 1.5);
+        let (data, scales, weights) = quantized_stack(random, spec.format, n_experts, 2 * i, d);
+        let rows: Vec<f64> = (0..tokens as usize).flat_map(|t| widen(&x[offset + t * stride..][..d as usize])).collect();
+        let rows = if spec.norm { rms_norm(&rows, &widen(&gain), f64::from(EPS)) } else { rows };
+        let inputs = inputs(spec, Init::f32s(&x), Init::f32s(&gain), [data, scales]);
+        Self { inputs, rows, weights, params: Params::given(stride as u32, offset as u32, EPS), spec, tokens }
+    }
+
+    /// A check of the hidden values in buffer `output`.
+    fn check(self, experts: &[u32], output: usize) -> impl Fn(&Outputs) -> Result<Worst, String> + use<> {
+        let Shape { n_active, d, i, .. } = self.spec.shape;
+        let d = d as usize;
+        let expected = gate_up(&self.rows, experts, &self.weights, d, i as usize);
+        let projections: Vec<f64> = self.weights.chunks(d).flat_map(|row| self.rows.chunks(d).map(|x| dot(row, x))).collect();
+        let allowed = allowed(self.spec, &self.rows[..d], 0.3, &projections);
+        let (shape, format, tokens) = (self.spec.shape, self.spec.down_format, self.tokens);
+        move |out| {
+            let found = out.f32s(output);
+            let at = |k: u32| hidden_index(shape, format, k / (n_active * i), k / i % n_active, k % i);
+            let found: Vec<f32> = (0..tokens * n_active * i).map(|k| found[at(k)]).collect();
+            compare("hidden", &found, &expected, allowed, 5e-6)
+        }
+    }
+
+    fn hidden(&self) -> Init {
+        Init::Zeros(4 * (self.tokens * self.spec.shape.n_active * self.spec.shape.i) as usize)
+    }
 }
 
 fn case(t: u32, spec: GateUp, device: &Capabilities) -> Result<Case, KernelError> {
-    let Shape { n_experts, n_active, d, i } = spec.shape;
-    let (stride, offset) = (d as usize + 8, 4);
-    let launch = spec.launch(Params { x_stride: stride as u32, x_offset: offset as u32, eps: EPS }, t, device)?;
-    let mut random = Random::new(u64::from(d + t));
-    let x = random.vector(offset + t as usize * stride, 2.0);
-    let gain = random.vector(d as usize, 1.5);
+    let mut random = Random::new(u64::from(spec.shape.d + t));
+    let mut sample = Sample::new(&mut random, t, spec);
     let experts = chosen(&mut random, t, spec.shape);
-    let (data, scales, weights) = quantized_stack(&mut random, spec.format, n_experts, 2 * i, d);
-    let rows: Vec<f64> = (0..t as usize).flat_map(|t| widen(&x[offset + t * stride..][..d as usize])).collect();
-    let rows = if spec.norm { rms_norm(&rows, &widen(&gain), f64::from(EPS)) } else { rows };
-    let expected = gate_up(&rows, &experts, &weights, d as usize, i as usize);
-    let projections: Vec<f64> = weights.chunks(d as usize).flat_map(|row| rows.chunks(d as usize).map(|x| dot(row, x))).collect();
-    let allowed = allowed(spec, &rows[..d as usize], 0.3, &projections);
-    let (buffers, bound) = buffers(spec, t, Init::f32s(&x), Init::f32s(&gain), &experts, [data, scales]);
+    let launch = spec.launch(sample.params, t, device)?;
+    let mut buffers = std::mem::take(&mut sample.inputs);
+    buffers.extend([Init::u32s(&experts), sample.hidden()]);
     let output = buffers.len() - 1;
-    let (shape, format) = (spec.shape, spec.down_format);
     Ok(Case {
         name: format!("{} T={t}", launch.program.name),
+        steps: vec![Step { launch, buffers: (0..buffers.len()).collect() }],
         buffers,
         work: Work::default(),
-        steps: vec![Step { launch, buffers: bound }],
         reads: vec![output],
+        check: Box::new(sample.check(&experts, output)),
+    })
+}
+
+/// Chooses by `route`, and leaves what `route` leaves.
+fn choosing_case(t: u32, spec: GateUp, route: Route, device: &Capabilities) -> Result<Case, KernelError> {
+    let mut random = Random::new(u64::from(spec.shape.d + t));
+    let mut sample = Sample::new(&mut random, t, spec);
+    let (e, slots) = (route.n_experts as usize, (t * spec.shape.n_active) as usize);
+    let (stride, offset) = (e + 3, 2);
+    let bias = coarse_bias(&mut random, e);
+    let mut logits = vec![f32::NAN; offset + t as usize * stride];
+    let mut expected = Vec::new();
+    for token in 0..t as usize {
+        let row = decided_logits(&mut random, &bias, &route.rule, token % 2 == 1);
+        expected.extend(with_shared(&row, &bias, route));
+        logits[offset + token * stride..][..e].copy_from_slice(&row);
+    }
+    let experts: Vec<u32> = expected.iter().map(|&(expert, _)| expert as u32).collect();
+    let params = Params { logits_stride: stride as u32, logits_offset: offset as u32, ..sample.params };
+    let launch = spec.launch(params, t, device)?;
+    let mut buffers = std::mem::take(&mut sample.inputs);
+    let first = buffers.len();
+    let choice = [Init::f32s(&logits), Init::f32s(&bias), Init::Zeros(4 * slots), Init::Zeros(4 * slots)];
+    buffers.extend(choice.into_iter().chain([sample.hidden()]));
+    let check = sample.check(&experts, first + 4);
+    Ok(Case {
+        name: format!("{} T={t}, {} workgroups", launch.program.name, launch.workgroups[0]),
+        steps: vec![Step { launch, buffers: (0..buffers.len()).collect() }],
+        buffers,
+        work: Work::default(),
+        reads: vec![first + 2, first + 3, first + 4],
         check: Box::new(move |out| {
-            let found = out.f32s(output);
-            let at = |k: u32| hidden_index(shape, format, k / (n_active * i), k / i % n_active, k % i);
-            let found: Vec<f32> = (0..t * n_active * i).map(|k| found[at(k)]).collect();
-            compare("hidden", &found, &expected, allowed, 5e-6)
+            let choice = compare_choice(&out.u32s(first + 2), &out.f32s(first + 3), &expected)?;
+            Ok(Worst(choice.0.max(check(out)?.0)))
         }),
     })
 }
@@ -161,7 +242,7 @@ pub(in crate::moe) fn largest_weight(format: WeightFormat) -> f64 {
 
 pub(in crate::moe) fn bench(t: u32, spec: GateUp, device: &Capabilities) -> Result<Case, KernelError> {
     let Shape { n_experts, n_active, d, i } = spec.shape;
-    let launch = spec.launch(Params { x_stride: d, x_offset: 0, eps: EPS }, t, device)?;
+    let launch = spec.launch(Params::given(d, 0, EPS), t, device)?;
     let experts = chosen(&mut Random::new(7), t, spec.shape);
     let mut random = Random::new(11);
     let x = random.vector((t * d) as usize, 2.0);
@@ -178,14 +259,15 @@ pub(in crate::moe) fn bench(t: u32, spec: GateUp, device: &Capabilities) -> Resu
     let allowed = allowed(spec, &rows[..d as usize], largest_weight(spec.format), &projections.concat());
     let mut work = bench_work(t, spec.shape, spec.format, &experts, 2 * i, d);
     work.bytes += 4.0 * f64::from(t * (d + n_active * i) + d);
-    let (buffers, bound) = buffers(spec, t, Init::f32s(&x), Init::f32s(&gain), &experts, [weights.data(), weights.scales()]);
+    let mut buffers = inputs(spec, Init::f32s(&x), Init::f32s(&gain), [weights.data(), weights.scales()]);
+    buffers.extend([Init::u32s(&experts), Init::Zeros(4 * (t * n_active * i) as usize)]);
     let output = buffers.len() - 1;
     let (shape, format) = (spec.shape, spec.down_format);
     Ok(Case {
         name: format!("{} T={t}", launch.program.name),
+        steps: vec![Step { launch, buffers: (0..buffers.len()).collect() }],
         buffers,
         work,
-        steps: vec![Step { launch, buffers: bound }],
         reads: vec![output],
         check: Box::new(move |out| {
             let found = out.f32s(output);

@@ -12,14 +12,18 @@ struct Params {
     x_stride: u32,
     x_offset: u32,
     eps: f32,
+    // Read by the packed form alone.
+    logits_stride: u32,
+    logits_offset: u32,
+    scale: f32,
 }
 
 const UNITS: u32 = D / WEIGHT_VALUES;
 const TILES: u32 = (UNITS + TEAM - 1u) / TEAM;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // (T, x_stride / 4) f32, four in a vector
-@group(0) @binding(1) var<storage, read> experts: array<u32>; // (T, A) u32
-@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>; // (E, 2·I, D) packed, gate rows first
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>; // (E, 2·I, D) packed, gate rows first
+@group(0) @binding(EXPERTS) var<storage, read> experts: array<u32>; // (T, A) u32
 @group(0) @binding(HIDDEN) var<storage, read_write> hidden: array<f32>; // (T, QUADS, A·I / HIDDEN_VALUES, 4) f32
 @group(0) @binding(PARAMS) var<storage, read> params: Params;
 

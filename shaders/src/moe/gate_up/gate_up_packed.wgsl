@@ -1,8 +1,9 @@
 // hidden = silu(W_gate x) · (W_up x) for the chosen experts of each token, q4 weights; with NORM, x is normalised first.
 //
-// Grid: workgroup wid.x takes WG_SIZE / TEAM * ROWS of the I hidden values, workgroup wid.y one slot (token and active expert).
-// A workgroup packs all of x once, while its first weights are on their way. A team of TEAM invocations takes ROWS gate rows and their up rows; each
-// invocation takes one vector of weights of every row at a time, and the next ones are on their way while it multiplies.
+// Grid: workgroups wid.x share the blocks of WG_SIZE / TEAM * ROWS hidden values of all slots (active experts) of token wid.y.
+// A workgroup packs all of x once, chooses the experts if no launch before has, and then goes from block to block. A team of TEAM invocations takes
+// ROWS gate rows and their up rows; each invocation takes one vector of weights of every row at a time, and the next ones, of this block or of the
+// next one, are on their way while it multiplies. Blocks of shared experts come first, since these need no choice.
 // Loops over an invocation's registers are written out, see `unrolled`.
 // Requires: TEAM consecutive invocations, at least four, are in one subgroup; D a multiple of 32; x_stride and x_offset multiples of 4.
 // Numerics: x as 16-bit integers with a scale for each group of 32, see packed_q4.wgsl; products and their sum over a group are exact, then f32.
@@ -12,13 +13,17 @@ struct Params {
     x_stride: u32,
     x_offset: u32,
     eps: f32,
+    logits_stride: u32,
+    logits_offset: u32,
+    scale: f32,
 }
 
 const UNITS: u32 = D / WEIGHT_VALUES;
+const BLOCK: u32 = WG_SIZE / TEAM * ROWS;
+const BLOCKS: u32 = (I + BLOCK - 1u) / BLOCK;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // (T, x_stride / 4) f32, four in a vector
-@group(0) @binding(1) var<storage, read> experts: array<u32>; // (T, A) u32
-@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>; // (E, 2·I, D) q4, gate rows first
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>; // (E, 2·I, D) q4, gate rows first
 @group(0) @binding(HIDDEN) var<storage, read_write> hidden: array<f32>; // (T, QUADS, A·I / HIDDEN_VALUES, 4) f32
 @group(0) @binding(PARAMS) var<storage, read> params: Params;
 
@@ -49,38 +54,61 @@ fn load(expert: u32, first: u32, unit: u32) -> Tile {
     return tile;
 }
 
+// The slot of a block, from the last one to the first.
+fn slot_of(block: u32) -> u32 {
+    return A - 1u - block / BLOCKS;
+}
+
 @compute @workgroup_size(WG_SIZE)
-fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
+fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
     let place = at.lid % TEAM;
-    let token = wid.y / A;
-    let expert = experts[wid.y];
-    let first = (wid.x * (WG_SIZE / TEAM) + at.lid / TEAM) * ROWS;
-    var next = load(expert, first, min(place, UNITS - 1u));
+    let own = at.lid / TEAM * ROWS;
+    let token = wid.y;
+    let start = min(place, UNITS - 1u);
+    let is_known = slot_of(wid.x) >= CHOSEN;
+    var next: Tile;
+    // The first weights are on their way while x is packed.
+    if is_known {
+        next = load(expert_of(token, slot_of(wid.x)), wid.x % BLOCKS * BLOCK + own, start);
+    }
+    bring_logits(at.lid, token);
     let squares = pack(at.lid, (params.x_offset + token * params.x_stride) / 4u, UNITS * 4u);
+    choose(at.lid, token, wid.x == 0u);
+    if !is_known {
+        next = load(expert_of(token, slot_of(wid.x)), wid.x % BLOCKS * BLOCK + own, start);
+    }
     var root = 1.0;
     if NORM {
         root = inverseSqrt(workgroup_sum(squares, at.lid, lane_of(at), lanes_of(at)) / f32(D) + params.eps);
     }
     workgroupBarrier();
 
-    var sums: array<f32, PAIRS>;
-    for (var unit = place; unit < UNITS; unit += TEAM) {
-        var tile = next;
-        if unit + TEAM < UNITS {
-            next = load(expert, first, unit + TEAM);
+    for (var block = wid.x; block < A * BLOCKS; block += grid.x) {
+        let first = block % BLOCKS * BLOCK + own;
+        let slot = slot_of(block);
+        let expert = expert_of(token, slot);
+        // Past the last block the present one is read again, from a cache.
+        let after = select(block, block + grid.x, block + grid.x < A * BLOCKS);
+        let after_first = after % BLOCKS * BLOCK + own;
+        let after_expert = expert_of(token, slot_of(after));
+        var sums: array<f32, PAIRS>;
+        for (var unit = place; unit < UNITS; unit += TEAM) {
+            var tile = next;
+            let stays = unit + TEAM < UNITS;
+            next = load(select(after_expert, expert, stays), select(after_first, first, stays), select(start, unit + TEAM, stays));
+            let part = part_of(unit);
+            for (var k = 0u; k < PAIRS; k += 1u) { // unrolled
+                sums[k] = fma(product(tile.words[k], part), part.scale * tile.scales[k], sums[k]);
+            }
         }
-        let part = part_of(unit);
         for (var k = 0u; k < PAIRS; k += 1u) { // unrolled
-            sums[k] = fma(product(tile.words[k], part), part.scale * tile.scales[k], sums[k]);
+            sums[k] = lanes_sum(sums[k]) * root;
         }
-    }
-    for (var k = 0u; k < PAIRS; k += 1u) { // unrolled
-        sums[k] = lanes_sum(sums[k]) * root;
-    }
-    for (var r = 0u; r < ROWS; r += 1u) { // unrolled
-        if place == r % TEAM && first + r < I {
-            let gate = sums[r];
-            hidden[hidden_at(token, wid.y % A * I + first + r)] = gate / (1.0 + exp(-gate)) * sums[ROWS + r];
+        for (var r = 0u; r < ROWS; r += 1u) { // unrolled
+            if place == r % TEAM && first + r < I {
+                let gate = sums[r];
+                hidden[hidden_at(token, slot * I + first + r)] = gate / (1.0 + exp(-gate)) * sums[ROWS + r];
+            }
         }
     }
 }

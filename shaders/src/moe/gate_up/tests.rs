@@ -1,8 +1,9 @@
 #![allow(clippy::expect_used, reason = "tests stop at the first surprise")]
 
 use super::{GateUp, Params, gate_up, hidden_index};
-use crate::kernel::{Capabilities, Features, Limits, SubgroupSizes, WeightFormat};
+use crate::kernel::{Capabilities, Features, KernelError, Launch, Limits, SubgroupSizes, WeightFormat};
 use crate::moe::Shape;
+use crate::moe::route::{Route, Rule};
 use crate::tests::assert_close;
 
 #[test]
@@ -50,11 +51,35 @@ fn teams_suit_the_subgroups_and_the_memory() {
     assert!(!packed(32, 32 * 1024, dp4a), "x does not fit");
 }
 
+const ROUTE: Route = Route {
+    n_experts: 7,
+    n_shared: 1,
+    rule: Rule { softmax: true, n_group: 1, topk_group: 1, n_summed: 1, n_active: 2, normalise: false, scale: 0.5 },
+};
+
+#[test]
+fn experts_are_chosen_where_bindings_and_memory_allow() {
+    let shape = Shape { n_experts: 8, n_active: 3, d: 64, i: 32 };
+    let chooses = |buffers, bytes, norm, packed| {
+        let limits = Limits { max_storage_buffers: buffers, max_workgroup_bytes: bytes, ..Limits::default() };
+        let features = Features { dp4a: true, ..Features::SUBGROUPS };
+        let device = Capabilities { features, limits, subgroup: SubgroupSizes { min: 32, max: 32 } };
+        let float = GateUp::float(shape, WeightFormat::Q4, WeightFormat::Q4, norm, &device);
+        let spec = if packed { float.packed(&device).expect("x fits") } else { float };
+        spec.choosing(ROUTE, &device).is_some()
+    };
+    assert!(chooses(10, 16 << 10, true, true));
+    assert!(!chooses(9, 16 << 10, true, true), "nine buffers and the parameters");
+    assert!(chooses(9, 16 << 10, false, true), "no gain");
+    assert!(!chooses(10, 1256, true, true), "x alone fits");
+    assert!(!chooses(10, 16 << 10, true, false), "too many choices");
+}
+
 #[test]
 fn launches_that_cannot_work_are_refused() {
     let device = Capabilities::base();
     let shape = Shape { n_experts: 4, n_active: 2, d: 64, i: 32 };
-    let params = Params { x_stride: 64, x_offset: 0, eps: 0.0 };
+    let params = Params::given(64, 0, 0.0);
     let refuses = |shape: Shape, params: Params, what: &str| {
         let spec = GateUp::best(shape, WeightFormat::Q4, WeightFormat::Q4, false, &device);
         let error = spec.launch(params, 2, &device).expect_err(what).to_string();
@@ -68,4 +93,18 @@ fn launches_that_cannot_work_are_refused() {
     refuses(shape, Params { x_stride: 66, ..params }, "x_stride is 66, expected a multiple of 4");
     refuses(shape, Params { x_offset: 1, ..params }, "x_offset is 1, expected a multiple of 4");
     refuses(shape, Params { x_stride: 60, ..params }, "x_stride is 60, expected at least D = 64");
+    let limits = Limits { max_storage_buffers: 10, ..Limits::default() };
+    let device = Capabilities { features: Features::SUBGROUPS, limits, subgroup: SubgroupSizes { min: 8, max: 8 } };
+    let chooses = |n_experts, n_active, logits_stride| {
+        let shape = Shape { n_experts, n_active, ..shape };
+        let float = GateUp::float(shape, WeightFormat::Q4, WeightFormat::Q4, true, &device);
+        let spec = float.packed(&device).and_then(|spec| spec.choosing(ROUTE, &device)).expect("it fits");
+        spec.launch(Params { logits_stride, ..params }, 2, &device)
+    };
+    let message = |result: Result<Launch, KernelError>, what| result.expect_err(what).to_string();
+    assert_eq!(message(chooses(8, 2, 7), "a slot"), "moe/gate_up: active experts A is 2, expected the 3 of the choice");
+    assert_eq!(message(chooses(9, 3, 7), "an expert"), "moe/gate_up: experts of the stack is 9, expected the 8 of the choice");
+    assert_eq!(message(chooses(8, 3, 6), "a row"), "moe/route: logits_stride is 6, expected at least E = 7");
+    let launch = chooses(8, 3, 7).expect("suits");
+    assert_eq!((launch.workgroups, &launch.params[20..]), ([3, 2, 1], &0.5_f32.to_le_bytes()[..]));
 }

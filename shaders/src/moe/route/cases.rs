@@ -56,17 +56,11 @@ fn case(t: u32, spec: Route, device: &Capabilities) -> Result<Case, KernelError>
     let (stride, offset) = (e + 5, 3);
     let launch = spec.launch(params(t, stride, offset), device)?;
     let mut random = Random::new(u64::from(t) * 1000 + e as u64);
-    // A coarse bias below zero makes some scores negative; where it is equal, so are the scores of equal logits.
-    let bias: Vec<f32> = (0..e).map(|_| random.below(3) as f32 * 0.125 - 0.25).collect();
+    let bias = coarse_bias(&mut random, e);
     let mut logits = vec![f32::NAN; offset + t as usize * stride];
     let mut expected = Vec::new();
     for token in 0..t as usize {
-        let row = loop {
-            let row = random_logits(&mut random, e, token % 2 == 1);
-            if is_decided(&row, &bias, &rule) {
-                break row;
-            }
-        };
+        let row = decided_logits(&mut random, &bias, &rule, token % 2 == 1);
         expected.extend(with_shared(&row, &bias, spec));
         logits[offset + token * stride..][..e].copy_from_slice(&row);
     }
@@ -85,13 +79,29 @@ fn params(t: u32, stride: usize, offset: usize) -> Params {
     Params { t, logits_stride: stride as u32, logits_offset: offset as u32, scale: 0.0 }
 }
 
+/// A coarse bias below zero makes some scores negative; where it is equal, so are the scores of equal logits.
+pub(in crate::moe) fn coarse_bias(random: &mut Random, e: usize) -> Vec<f32> {
+    (0..e).map(|_| random.below(3) as f32 * 0.125 - 0.25).collect()
+}
+
+/// Logits whose experts f32 and f64 agree on.
+pub(in crate::moe) fn decided_logits(random: &mut Random, bias: &[f32], rule: &Rule, ties: bool) -> Vec<f32> {
+    loop {
+        let row = random_logits(random, bias.len(), ties);
+        if is_decided(&row, bias, rule) {
+            return row;
+        }
+    }
+}
+
 /// Rows of ties take few different values.
 fn random_logits(random: &mut Random, e: usize, ties: bool) -> Vec<f32> {
     let logits = (0..e).map(|_| if ties { random.below(9) as f32 * 0.5 - 2.0 } else { random.signed() * 3.0 });
     logits.collect()
 }
 
-fn with_shared(logits: &[f32], bias: &[f32], spec: Route) -> Vec<(usize, f64)> {
+/// The experts of a token with their weights, the shared ones included.
+pub(in crate::moe) fn with_shared(logits: &[f32], bias: &[f32], spec: Route) -> Vec<(usize, f64)> {
     let mut chosen = route(&widen(logits), &widen(bias), &spec.rule);
     chosen.extend((0..spec.n_shared as usize).map(|s| (spec.n_experts as usize + s, 1.0)));
     chosen
@@ -151,14 +161,19 @@ fn degenerate(device: &Capabilities) -> Result<Case, KernelError> {
 }
 
 fn judge(out: &Outputs, expected: &[(usize, f64)]) -> Result<Worst, String> {
-    for (i, (found, (expert, _))) in out.u32s(2).iter().zip(expected).enumerate() {
+    compare_choice(&out.u32s(2), &out.f32s(3), expected)
+}
+
+/// Compares experts and their weights with those of [`with_shared`].
+pub(in crate::moe) fn compare_choice(experts: &[u32], weights: &[f32], expected: &[(usize, f64)]) -> Result<Worst, String> {
+    for (i, (found, (expert, _))) in experts.iter().zip(expected).enumerate() {
         if *found as usize != *expert {
             return Err(format!("experts[{i}] is {found}, expected {expert}"));
         }
     }
     // WGSL allows exp(z) an error of 3 + 2|z| units; the sum of the active ones adds as many again.
-    let weights: Vec<f64> = expected.iter().map(|(_, weight)| *weight).collect();
-    compare("expert_weights", &out.f32s(3), &weights, 1e-12, 3e-6)
+    let expected: Vec<f64> = expected.iter().map(|(_, weight)| *weight).collect();
+    compare("expert_weights", weights, &expected, 1e-12, 3e-6)
 }
 
 fn widen(values: &[f32]) -> Vec<f64> {

@@ -13,7 +13,7 @@ mod tests;
 
 pub use oracle::route;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, launch, unrolled};
 
 /// The routing rule of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,6 +65,8 @@ impl Route {
     pub const MAX_EXPERTS: u32 = 1024;
     /// Experts that are ranked against each other first where no groups say so.
     const SLICE: u32 = 32;
+    /// Turns up to which a loop over keys is written out.
+    const WRITTEN_OUT: u32 = 64;
     const BINDINGS: [Binding; 4] =
         [Binding::read("logits"), Binding::read("bias"), Binding::write("experts"), Binding::write("expert_weights")];
 
@@ -79,40 +81,69 @@ impl Route {
         self.n_experts.next_power_of_two().clamp(64, 256)
     }
 
-    /// The composed program, for sizes that `launch` accepts.
-    pub fn program(self) -> Program {
+    /// Returns `source` after the fragment of `choose` and `expert_of`, with its loops written out. The prelude gets the constants of the choice;
+    /// it needs the bindings LOGITS, BIAS, EXPERTS and EXPERT_WEIGHTS besides, and WG_SIZE.
+    pub(super) fn choice(self, prelude: Prelude, source: &str) -> (Prelude, String) {
         let rule = self.rule;
-        let (e, active) = (self.n_experts, rule.n_active as u32);
         let (chunk, chunks) = self.chunks();
-        let grouped = rule.n_group > 1;
-        let per_chunk = chunk.min(active.max(if grouped { rule.n_summed as u32 } else { 0 }));
-        let kept = if grouped { rule.topk_group as u32 } else { chunks };
+        let best = chunks * self.per_chunk();
         let sizes = [
-            ("WG_SIZE", self.wg_size()),
-            ("E", e),
-            ("A", active),
+            ("E", self.n_experts),
+            ("CHOSEN", rule.n_active as u32),
             ("SHARED", self.n_shared),
             ("CHUNK", chunk),
             ("CHUNKS", chunks),
-            ("PER_CHUNK", per_chunk),
-            ("BEST", chunks * per_chunk),
-            ("KEPT", kept),
+            ("PER_CHUNK", self.per_chunk()),
+            ("BEST", best),
+            ("KEPT", self.kept()),
             ("SUMMED", rule.n_summed as u32),
         ];
-        let prelude = sizes.iter().fold(Prelude::new(), |prelude, &(name, value)| prelude.constant(name, value));
-        let prelude = prelude.flag("SOFTMAX", rule.softmax).flag("NORMALISE", rule.normalise);
-        let name = format!(
-            "{}[{},e{e}+{},g{}/{}x{},a{active}{}]",
-            Self::NAME,
+        let prelude = sizes.iter().fold(prelude, |prelude, &(name, value)| prelude.constant(name, value));
+        let short: Vec<_> = [("CHUNK", chunk), ("BEST", best)].into_iter().filter(|(_, n)| *n <= Self::WRITTEN_OUT).collect();
+        let choose = unrolled(include_str!("choose.wgsl"), &short);
+        (prelude.flag("SOFTMAX", rule.softmax).flag("NORMALISE", rule.normalise), [&choose, source].join("\n"))
+    }
+
+    /// Bytes of workgroup memory that the choice takes.
+    pub(super) fn choice_bytes(self) -> u32 {
+        let (chunk, chunks) = self.chunks();
+        4 * (self.n_experts + chunks * chunk + 1 + chunks * self.per_chunk() + chunks + self.rule.n_active as u32)
+    }
+
+    /// What tells permutations of the choice apart.
+    pub(super) fn choice_name(self) -> String {
+        let rule = self.rule;
+        format!(
+            "{},e{}+{},g{}/{}x{},a{}{}",
             if rule.softmax { "softmax" } else { "sigmoid" },
+            self.n_experts,
             self.n_shared,
-            kept,
-            chunks,
+            self.kept(),
+            self.chunks().1,
             rule.n_summed,
+            rule.n_active,
             if rule.normalise { ",normalised" } else { "" },
-        );
-        Program::new(name, &prelude, include_str!("route.wgsl"), &Self::BINDINGS, [self.wg_size(), 1, 1])
-            .with_workgroup_bytes(4 * (2 * e + chunks * per_chunk + chunks + active))
+        )
+    }
+
+    /// The best of a chunk that may be chosen.
+    fn per_chunk(self) -> u32 {
+        let summed = if self.rule.n_group > 1 { self.rule.n_summed as u32 } else { 0 };
+        self.chunks().0.min(summed.max(self.rule.n_active as u32))
+    }
+
+    /// Chunks whose experts may be chosen.
+    fn kept(self) -> u32 {
+        if self.rule.n_group > 1 { self.rule.topk_group as u32 } else { self.chunks().1 }
+    }
+
+    /// The composed program, for sizes that `launch` accepts.
+    pub fn program(self) -> Program {
+        let names = ["LOGITS", "BIAS", "EXPERTS", "EXPERT_WEIGHTS", "PARAMS"];
+        let prelude = (0..).zip(names).fold(Prelude::new(), |prelude, (binding, name)| prelude.constant(name, binding));
+        let (prelude, source) = self.choice(prelude.constant("WG_SIZE", self.wg_size()), include_str!("route.wgsl"));
+        let name = format!("{}[{}]", Self::NAME, self.choice_name());
+        Program::new(name, &prelude, &source, &Self::BINDINGS, [self.wg_size(), 1, 1]).with_workgroup_bytes(self.choice_bytes())
     }
 
     /// Checks the sizes and returns the launch. Buffers: logits, bias, experts, expert weights.
@@ -121,6 +152,12 @@ impl Route {
     /// [`KernelError`] for no experts or too many, groups that do not divide them, more active experts than the kept groups have, a stride
     /// that is shorter than a row, or more tokens than one dimension of a dispatch.
     pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
+        self.check(params.t, params.logits_stride)?;
+        launch(self.program(), &Params { scale: self.rule.scale as f32, ..params }, [params.t, 1, 1], device)
+    }
+
+    /// Checks the sizes for `t` tokens whose logits are `stride` apart.
+    pub(super) fn check(self, t: u32, stride: u32) -> Result<(), KernelError> {
         let refuse = |what: &str, expected: String, found: u64| Err(KernelError::shape(Self::NAME, what, expected, found));
         let (e, rule) = (u64::from(self.n_experts), self.rule);
         if e == 0 || self.n_experts > Self::MAX_EXPERTS {
@@ -143,9 +180,9 @@ impl Route {
         if rule.n_active == 0 || rule.n_active as u64 > reachable {
             return refuse("active experts A", format!("1 to the {reachable} of the kept groups"), rule.n_active as u64);
         }
-        if u64::from(params.logits_stride) < e && params.t > 1 {
-            return refuse("logits_stride", format!("at least E = {e}"), u64::from(params.logits_stride));
+        if u64::from(stride) < e && t > 1 {
+            return refuse("logits_stride", format!("at least E = {e}"), u64::from(stride));
         }
-        launch(self.program(), &Params { scale: rule.scale as f32, ..params }, [params.t, 1, 1], device)
+        Ok(())
     }
 }
