@@ -106,9 +106,9 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
     let rank = sample_rank(len);
     if rank < SAMPLE {
         least = floor_of(sample, rank, at);
-    } else {
-        workgroupBarrier();
     }
+    // The masks are cleared, and what the search left to be read has been.
+    workgroupBarrier();
     var masks = vec2(0u);
     for (var i = 0u; i < VECTORS; i += 1u) { // unrolled
         masks |= vec2(mask_of(keys[i] > vec4(least)), mask_of(keys[i] == vec4(least))) << vec2(4u * i);
