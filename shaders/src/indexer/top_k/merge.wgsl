@@ -70,7 +70,12 @@ fn select_above(row: u32, first: u32, parts: u32, each: u32, above: u32, at: Lan
     var to = row * params.k + share.place;
     for (var j = 0u; j < OWN; j += 1u) { // unrolled
         if (share.mask & (1u << j)) != 0u {
-            selected[to] = i32(indices[j]);
+            // What many keys leave no registers for is read again.
+            if HOLDS_INDICES {
+                selected[to] = i32(indices[j]);
+            } else {
+                selected[to] = i32(scratch[start + j].y);
+            }
             to += 1u;
         }
     }

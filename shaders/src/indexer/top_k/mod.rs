@@ -262,7 +262,8 @@ impl TopK {
         // The whole row is read only where a sample misled.
         let map_words = if self.map_words < 4096 { 512 } else { self.map_words };
         let counts = [("OWN", own)];
-        let prelude = self.streams(Self::split_prelude(wg_size).constant("MAX_PARTS", parts), map_words).chooses(own);
+        let prelude = Self::split_prelude(wg_size).constant("MAX_PARTS", parts).flag("HOLDS_INDICES", own * wg_size <= 8192);
+        let prelude = self.streams(prelude, map_words).chooses(own);
         let name = format!("{NAME}[merge,{},{wg_size},{own},{bits},{map_words}]", lanes.name());
         Program::new(name, &prelude, &unrolled(include_str!("merge.wgsl"), &counts), &Self::MERGE, [wg_size, 1, 1])
             .with_workgroup_bytes(4 * (self.stream_words(map_words) + CHOOSE_WORDS + 2 * parts + self.find_words(wg_size)))
