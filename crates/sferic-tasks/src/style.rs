@@ -1,5 +1,6 @@
 //! Rules for the form of a reply that a program can verify.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::answer::{plain, spoken, words};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Rule {
-    /// So many sentences: a sentence ends with `.`, `!` or `?` before white space or the end, and the last one must end so.
+    /// So many sentences, no two alike: a sentence ends with `.`, `!` or `?` before white space or the end, and the last one must end so.
     Sentences(usize),
     /// So many lines that begin with `- ` or `* `, and no other lines but one before them that ends with a colon.
     Bullets(usize),
@@ -19,6 +20,8 @@ pub enum Rule {
     Numbered(usize),
     /// At most so many words.
     MaxWords(usize),
+    /// At least so many words.
+    MinWords(usize),
     /// Exactly so many words.
     Words(usize),
     /// No capital letter, and at least one small one.
@@ -99,6 +102,7 @@ impl Rule {
                 items_behind_head(reply, is_numbered) == Some(*n)
             }
             Self::MaxWords(n) => (1..=*n).contains(&n_words()),
+            Self::MinWords(n) => n_words() >= *n,
             Self::Words(n) => n_words() == *n,
             Self::NoCapitals => !reply.contains(char::is_uppercase) && reply.contains(char::is_lowercase),
             Self::AllCapitals => !reply.contains(char::is_lowercase) && reply.contains(char::is_uppercase),
@@ -122,6 +126,7 @@ impl fmt::Display for Rule {
             Self::Bullets(n) => write!(f, "{n} bullets"),
             Self::Numbered(n) => write!(f, "{n} numbered lines"),
             Self::MaxWords(n) => write!(f, "at most {n} words"),
+            Self::MinWords(n) => write!(f, "at least {n} words"),
             Self::Words(n) => write!(f, "{n} words"),
             Self::NoCapitals => write!(f, "no capital letters"),
             Self::AllCapitals => write!(f, "capital letters alone"),
@@ -138,11 +143,17 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Counts sentences; `None` if the last one has no end.
+/// Counts sentences; `None` if the last one has no end or two are alike.
 fn n_sentences(text: &str) -> Option<usize> {
-    let closed = |word: &&str| word.trim_end_matches(['"', '\'', ')']).ends_with(['.', '!', '?']);
-    let n_closed = text.split_whitespace().filter(closed).count();
-    text.split_whitespace().next_back().filter(closed).map(|_| n_closed)
+    let closes = |word: &str| word.trim_end_matches(['"', '\'', ')']).ends_with(['.', '!', '?']);
+    let (mut sentences, mut current) = (HashSet::new(), Vec::new());
+    for word in text.split_whitespace() {
+        current.push(word);
+        if closes(word) && !sentences.insert(std::mem::take(&mut current)) {
+            return None;
+        }
+    }
+    current.is_empty().then_some(sentences.len())
 }
 
 /// Counts the items of a list that is the whole reply but for a line before it that ends with a colon; `None` if it is not.
@@ -193,12 +204,14 @@ mod tests {
         let texts = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         for (rule, good, bad) in [
             (Rule::Sentences(2), "It is. Is it?", "It is. Is it"),
+            (Rule::Sentences(2), "It is. It was.", "It is. It is."),
             (Rule::Sentences(1), "It cost 3.50 pounds.", "It is. Yes."),
             (Rule::Bullets(2), "Here:\n- a\n\n- b", "- a\n- b\nThat is all."),
             (Rule::Bullets(2), "* a\n* b", "- a\n- "),
             (Rule::Numbered(2), "1. a\n2) b", "1. a\n1. b"),
             (Rule::MaxWords(3), "a - b c", "a b c d"),
             (Rule::MaxWords(3), "a", ""),
+            (Rule::MinWords(2), "a b c", "a -"),
             (Rule::Words(2), "a b.", "a"),
             (Rule::NoCapitals, "so it is", "So it is"),
             (Rule::NoCapitals, "a", "1"),

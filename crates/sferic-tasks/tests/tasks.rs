@@ -232,6 +232,17 @@ fn problems_of_the_tests_do_not_occur_in_training() {
 }
 
 #[test]
+fn every_level_has_problems_in_both_splits() {
+    let setting = Setting::characters(PlainFiller, 500);
+    for cell in Cell::all() {
+        for split in [Split::Train, Split::Test] {
+            let task = cell.generator.task_in(split, cell.level, 1, &setting).unwrap();
+            assert_eq!(task.as_ref().map(Split::of), Some(split), "{} {}", cell.generator.name, cell.level);
+        }
+    }
+}
+
+#[test]
 fn every_cell_has_its_share_until_it_is_used_up() {
     let setting = Setting::characters(PlainFiller, 500);
     let cells: Vec<Cell> =

@@ -137,8 +137,11 @@ fn draft(key: String, question: String, thinking: String, reply: String, rules: 
 }
 
 fn plan_of(rules: &[Rule]) -> String {
-    let parts: Vec<String> =
-        rules.iter().filter(|rule| !matches!(rule, Rule::Mentions(_) | Rule::MentionsSeveral(..))).map(Rule::to_string).collect();
+    let parts: Vec<String> = rules
+        .iter()
+        .filter(|rule| !matches!(rule, Rule::Mentions(_) | Rule::MentionsSeveral(..) | Rule::MinWords(_)))
+        .map(Rule::to_string)
+        .collect();
     format!("I have to keep to this: {}.", parts.join(", "))
 }
 
@@ -149,7 +152,7 @@ pub(super) fn sentences(draws: &mut Draws, level: u8, _: &Setting) -> Draft {
     let n_sentences = if n == 1 { "one sentence".to_owned() } else { format!("{} sentences", NUMBERS[n]) };
     let question = ASK_SENTENCES.fill(draws, &[("topic", &topic.name), ("n", &n_sentences)]);
     let name = topic.name.trim_start_matches("the ");
-    let rules = vec![Rule::Sentences(n), Rule::Mentions(vec![singular(name).to_owned()])];
+    let rules = vec![Rule::Sentences(n), Rule::MinWords(3 * n), Rule::Mentions(vec![singular(name).to_owned()])];
     let (rules, question, reply) = with_extras(draws, usize::from(level) - 1, singular(name), rules, question, &said.join(" "));
     draft(question_key(topic.name, n, &rules), question, plan_of(&rules), reply, rules)
 }

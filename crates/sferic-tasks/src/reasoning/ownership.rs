@@ -2,7 +2,7 @@
 
 use crate::check::Check;
 use crate::generator::{Draft, Problem};
-use crate::phrases::{Phrases, fill, joined};
+use crate::phrases::{Phrases, capitalised, fill, joined};
 use crate::random::Draws;
 use crate::setting::Setting;
 use crate::words::{COLOURS, NAMES};
@@ -191,10 +191,11 @@ fn eliminate(clues: &[Clue], kind: &Kind, people: &[&str], things: &[&str]) -> O
         let by_thing =
             || (0..n).find_map(|thing| only_person(thing).filter(|who| !is_solved[*who]).map(|who| (who, thing, false)));
         let (who, thing, is_by_person) = by_person.or_else(by_thing)?;
+        let out: Vec<&str> = (0..n).filter(|other| *other != thing).map(|other| things[other]).collect();
         steps.push(if is_by_person {
-            format!("For {} nothing else is left: {} {}.", people[who], people[who], has(thing))
+            format!("{} are out for {}, so {} {}.", capitalised(&joined(&out, "and")), people[who], people[who], has(thing))
         } else {
-            format!("Nobody else can be the one: {} {}.", people[who], has(thing))
+            format!("For {} only {} is left, so {} {}.", things[thing], people[who], people[who], has(thing))
         });
         is_solved[who] = true;
         for other in 0..n {
