@@ -226,6 +226,7 @@ mod tests {
             (Rule::AdmitsNotKnowing, "Sorry, I don't know that.", "It was soup."),
             (Rule::JsonKeys(texts(&["a", "b"])), "{\"b\": 1, \"a\": \"x\"}", "{\"a\": 1, \"b\": \"\"}"),
             (Rule::JsonKeys(texts(&["a"])), "{\"a\": 1}", "{\"a\": 1} x"),
+            (Rule::JsonKeys(texts(&["a"])), "{\"a\": [0]}", "{\"a\": [0], \"b\": 1}"),
         ] {
             assert!(rule.holds(good), "{rule}: {good}");
             assert!(!rule.holds(bad), "{rule}: {bad}");
