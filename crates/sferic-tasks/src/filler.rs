@@ -119,8 +119,7 @@ fn plain_sentence(draws: &mut Draws) -> String {
 pub(crate) fn sentences(paragraph: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut start = 0;
-    let mut letters = paragraph.char_indices().peekable();
-    while let Some((idx, letter)) = letters.next() {
+    for (idx, letter) in paragraph.char_indices() {
         let rest = paragraph.get(idx + letter.len_utf8()..).unwrap_or_default();
         let before = paragraph.get(start..idx).unwrap_or_default();
         let closed =

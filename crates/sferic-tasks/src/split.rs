@@ -31,7 +31,7 @@ pub enum Split {
 impl Split {
     /// Returns the split of a task.
     pub fn of(task: &Task) -> Self {
-        if fingerprint(&[&task.name, &task.key]) % TEST_SHARE == 0 { Self::Test } else { Self::Train }
+        if fingerprint(&[&task.name, &task.key]).is_multiple_of(TEST_SHARE) { Self::Test } else { Self::Train }
     }
 }
 

@@ -64,7 +64,7 @@ proptest! {
         let reply = String::from_utf8_lossy(&bytes);
         let task = task_of(cell_idx, 1);
         score(&task, &reply);
-        let share = language_consistency(&task.prompt()[0].text().to_owned(), &reply, None);
+        let share = language_consistency(task.prompt()[0].text(), &reply, None);
         prop_assert!((0.0..=1.0).contains(&share));
     }
 

@@ -146,11 +146,11 @@ pub(super) fn ownership(draws: &mut Draws, level: u8, _: &Setting) -> Draft {
 fn true_clues(draws: &mut Draws, owned: &[usize], level: u8) -> Vec<Clue> {
     let n = owned.len();
     let mut clues = Vec::new();
-    for who in 0..n {
-        for thing in (0..n).filter(|thing| *thing != owned[who]) {
+    for (who, own) in owned.iter().copied().enumerate() {
+        for thing in (0..n).filter(|thing| *thing != own) {
             clues.push(Clue::HasNot(who, thing));
             if level >= 2 {
-                let (one, other) = (owned[who].min(thing), owned[who].max(thing));
+                let (one, other) = (own.min(thing), own.max(thing));
                 clues.push(Clue::Either(who, one, other));
             }
         }
@@ -198,9 +198,10 @@ fn eliminate(clues: &[Clue], kind: &Kind, people: &[&str], things: &[&str]) -> O
             format!("For {} only {} is left, so {} {}.", things[thing], people[who], people[who], has(thing))
         });
         is_solved[who] = true;
-        for other in 0..n {
-            possible[other][thing] &= other == who;
-            possible[who][other] &= other == thing;
+        for (other, row) in possible.iter_mut().enumerate() {
+            for (other_thing, possible) in row.iter_mut().enumerate() {
+                *possible &= (other == who) == (other_thing == thing);
+            }
         }
     }
     Some(steps)
