@@ -17,7 +17,7 @@ use sferic_shaders::indexer::index_scores::{self, IndexScores};
 use sferic_shaders::indexer::top_k::{self, TopK};
 use sferic_shaders::kernel::{Capabilities, KernelError};
 use sferic_shaders::linear::{embed, gemm, gemv};
-use sferic_shaders::moe::{Shape, combine, down, gate_up, grouped, route, sort};
+use sferic_shaders::moe::{self, Shape, combine, down, gate_up, grouped, route, sort};
 use sferic_shaders::norm::rms_norm::{self, RmsNorm};
 use sferic_shaders::rope::step;
 
@@ -281,7 +281,7 @@ impl<'a> Recorder<'a> {
         let (a, w) = (self.architecture, self.workspace);
         let (up, down) = (&layer.gate_up, &layer.down_experts);
         let [experts, expert_weights] = self.experts_of(layer);
-        let given = gate_up::GateUp::best(shape, up.format, down.format, true, self.device);
+        let (given, second) = moe::halves(shape, up.format, down.format, self.device);
         let choosing = route.and_then(|route| given.choosing(route, self.device));
         let mut after = vec![&layer.feed_forward_norm, experts, &w.hidden];
         let mut logits_stride = 0;
@@ -298,7 +298,7 @@ impl<'a> Recorder<'a> {
         let buffers = self.with_matrix(&[&w.h], up, &after);
         self.push(launch, &buffers);
         let params = down::Params { y_stride: a.d_model as u32, y_offset: 0 };
-        let launch = down::Down::best(shape, down.format, self.device).launch(params, rows as u32, self.device)?;
+        let launch = second.launch(params, rows as u32, self.device)?;
         let buffers = self.with_matrix(&[&w.hidden, experts, expert_weights], down, &[&w.h]);
         self.push(launch, &buffers);
         Ok(())

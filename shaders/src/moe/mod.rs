@@ -7,11 +7,12 @@ pub mod down;
 pub mod experts;
 pub mod gate_up;
 pub mod grouped;
+mod packed;
 pub mod route;
 pub mod sort;
 
 use crate::kernel::random::Random;
-use crate::kernel::{Case, Init, KernelError, Limits, Prelude, WeightFormat, unrolled};
+use crate::kernel::{Capabilities, Case, Init, KernelError, Limits, Prelude, WeightFormat, unrolled};
 use crate::shared::Lanes;
 
 /// Sizes of a model's experts.
@@ -25,6 +26,16 @@ pub struct Shape {
     pub d: u32,
     /// Width of an expert `I`.
     pub i: u32,
+}
+
+/// In which numbers hidden values lie between the two halves of a few tokens' experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hidden {
+    /// f32, in the order of [`gate_up::hidden_index`].
+    Float,
+    /// 16-bit integers with a scale for each group of 32, an error below `2e-5` of the group's largest value: for products with q4 weights in
+    /// bytes. `[T, 5, A·I / 32]` vectors of four words: four of codes, and one with the scale and what products start from.
+    Packed,
 }
 
 impl Shape {
@@ -46,6 +57,15 @@ impl Shape {
             return Err(KernelError::limit(kernel, "bytes of hidden values in one binding", hidden, limits.max_binding_bytes));
         }
         Ok(())
+    }
+}
+
+/// Both halves of few tokens' experts on `device`, the first one with its norm; hidden values are packed where both know them so.
+pub fn halves(shape: Shape, up: WeightFormat, down: WeightFormat, device: &Capabilities) -> (gate_up::GateUp, down::Down) {
+    let (first, second) = (gate_up::GateUp::best(shape, up, down, true, device), down::Down::best(shape, down, device));
+    match (first.packing(device), second.packed()) {
+        (Some(packing), Some(packed)) => (packing, packed),
+        _ => (first, second),
     }
 }
 

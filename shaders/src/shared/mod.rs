@@ -42,7 +42,13 @@ impl Prelude {
     /// Needs the constants `WG_SIZE` and `CAPACITY`, and a function `gained`.
     #[must_use]
     pub fn packed_q4(self) -> Self {
-        self.fragment(include_str!("packed_q4.wgsl"))
+        self.packed_q4_product().fragment(include_str!("packed_q4.wgsl"))
+    }
+
+    /// Adds `product`, which multiplies a vector of nibbles with bytes, and the struct `Part` that it takes them in.
+    #[must_use]
+    pub fn packed_q4_product(self) -> Self {
+        self.fragment(include_str!("packed_q4_product.wgsl"))
     }
 
     /// Adds `rotated(v, angles, half_split)`, the rotation of eight components, with the structs and functions that go with it.

@@ -6,7 +6,8 @@ use crate::kernel::random::Random;
 use crate::kernel::{Capabilities, Case, Init, KernelError, RandomWeights, Step, WeightFormat, Work, Worst, compare};
 use crate::moe::gate_up::cases::{LITE, V3, bench_work, largest_weight};
 use crate::moe::gate_up::{self, GateUp, hidden_index};
-use crate::moe::{Shape, chosen, if_it_fits, quantized_stack, widen};
+use crate::moe::packed::packed;
+use crate::moe::{Hidden, Shape, chosen, if_it_fits, quantized_stack, widen};
 
 /// Tokens and sizes: fewer vectors than a workgroup, ragged rows, several rounds with the last one ragged, eight tokens.
 const SHAPES: [(u32, Shape); 4] = [
@@ -24,7 +25,10 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut cases = Vec::new();
     for format in WeightFormat::ALL {
         for (t, shape) in SHAPES {
-            cases.push(case(t, Down::best(shape, format, device), device)?);
+            let spec = Down::best(shape, format, device);
+            for spec in [Some(spec), spec.packed()].into_iter().flatten() {
+                cases.push(case(t, spec, device)?);
+            }
         }
     }
     Ok(cases)
@@ -90,6 +94,13 @@ fn case(t: u32, spec: Down, device: &Capabilities) -> Result<Case, KernelError> 
     let slots = (t * n_active) as usize;
     let y = random.vector(offset + t as usize * stride, 2.0);
     let hidden = random.vector(slots * i as usize, 1.0);
+    // Codes are exact: what they stand for is what is multiplied.
+    let (input, hidden) = if spec.hidden == Hidden::Packed {
+        let (words, rounded) = packed(&hidden, (n_active * i) as usize);
+        (Init::u32s(&words), rounded)
+    } else {
+        (Init::f32s(&arranged(&hidden, spec.shape, spec.format)), hidden)
+    };
     let experts = chosen(&mut random, t, spec.shape);
     let expert_weights = random.vector(slots, 1.0);
     let (data, scales, weights) = quantized_stack(&mut random, spec.format, n_experts, d, i);
@@ -102,8 +113,7 @@ fn case(t: u32, spec: Down, device: &Capabilities) -> Result<Case, KernelError> 
     }
     // Terms are at most 0.3.
     let allowed = 1e-6 * f64::from(n_active * i).sqrt() * 0.3;
-    let mut buffers =
-        vec![Init::f32s(&arranged(&hidden, spec.shape, spec.format)), Init::u32s(&experts), Init::f32s(&expert_weights), data];
+    let mut buffers = vec![input, Init::u32s(&experts), Init::f32s(&expert_weights), data];
     if spec.format.has_scales() {
         buffers.push(scales);
     }

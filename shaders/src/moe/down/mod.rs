@@ -11,7 +11,7 @@ mod tests;
 
 pub use oracle::down;
 
-use super::{Shape, sums_bytes, with_sums};
+use super::{Hidden, Shape, sums_bytes, with_sums};
 use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, launch};
 use crate::shared::Lanes;
 
@@ -22,6 +22,8 @@ pub struct Down {
     pub shape: Shape,
     /// Format of the weights.
     pub format: WeightFormat,
+    /// In which numbers the hidden values lie.
+    pub hidden: Hidden,
     /// How sums are gathered.
     pub lanes: Lanes,
     /// Invocations of a workgroup.
@@ -49,7 +51,12 @@ impl Down {
         // Few invocations for few vectors: a workgroup is to take several rounds, which overlap with those of other workgroups.
         let units = shape.n_active * (shape.i / format.values_per_vector()).max(1);
         let wg_size = if units >= 512 { 192 } else { 128 };
-        Self { shape, format, lanes, wg_size, rows: 4 }
+        Self { shape, format, hidden: Hidden::Float, lanes, wg_size, rows: 4 }
+    }
+
+    /// The same for packed hidden values, where the weights are q4.
+    pub fn packed(self) -> Option<Self> {
+        (self.format == WeightFormat::Q4).then_some(Self { hidden: Hidden::Packed, wg_size: 128, rows: 4, ..self })
     }
 
     /// The composed program.
@@ -63,7 +70,6 @@ impl Down {
         }
         let prelude = Prelude::new()
             .weights(self.format, scales)
-            .stepped(self.format)
             .constant("Y", bindings.len() as u32)
             .constant("PARAMS", bindings.len() as u32 + 1)
             .constant("WG_SIZE", self.wg_size)
@@ -73,15 +79,20 @@ impl Down {
             .constant("I", i);
         bindings.push(Binding::write("y"));
         let name = format!(
-            "{}[{},{},a{n_active},d{d},i{i},{}x{}]",
+            "{}[{},{}{},a{n_active},d{d},i{i},{}x{}]",
             Self::NAME,
             self.format.name(),
             self.lanes.name(),
+            if self.hidden == Hidden::Packed { ",packed" } else { "" },
             self.wg_size,
             self.rows
         );
         let counts = [("ROWS", self.rows), ("SUMS", self.rows), ("QUADS", self.format.values_per_vector() / 4)];
-        let (prelude, source) = with_sums(prelude, include_str!("down.wgsl"), self.lanes, &counts);
+        let (prelude, source) = match self.hidden {
+            Hidden::Float => (prelude.stepped(self.format), include_str!("down.wgsl")),
+            Hidden::Packed => (prelude.packed_q4_product(), include_str!("down_packed.wgsl")),
+        };
+        let (prelude, source) = with_sums(prelude, source, self.lanes, &counts);
         Program::new(name, &prelude, &source, &bindings, [self.wg_size, 1, 1])
             .with_workgroup_bytes(sums_bytes(self.lanes, self.rows, self.wg_size))
             .with_features(self.lanes.features())

@@ -4,9 +4,10 @@ use super::{GateUp, Params, gate_up, hidden_index};
 use crate::dot;
 use crate::kernel::random::Random;
 use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, RandomWeights, Step, WeightFormat, Work, Worst, compare};
+use crate::moe::packed::unpacked;
 use crate::moe::route::cases::{coarse_bias, compare_choice, decided_logits, with_shared};
 use crate::moe::route::{Route, Rule};
-use crate::moe::{Shape, chosen, if_it_fits, quantized_stack, widen};
+use crate::moe::{Hidden, Shape, chosen, if_it_fits, quantized_stack, widen};
 use crate::norm::rms_norm::rms_norm;
 
 /// Tokens, sizes, normalised: fewer vectors than a team, ragged rows, several rounds of a team with the last one ragged, eight tokens.
@@ -41,7 +42,8 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     for format in WeightFormat::ALL {
         for (t, shape, norm) in SHAPES {
             let float = GateUp::float(shape, format, format, norm, device);
-            for spec in [Some(float), float.packed(device)].into_iter().flatten() {
+            let packed = float.packed(device);
+            for spec in [Some(float), packed, packed.and_then(|spec| spec.packing(device))].into_iter().flatten() {
                 cases.push(case(t, spec, device)?);
             }
         }
@@ -50,10 +52,15 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     cases.push(case(t, GateUp::best(shape, WeightFormat::Q4, WeightFormat::F16, norm, device), device)?);
     for (shape, route) in CHOOSING {
         let packed = GateUp::float(shape, WeightFormat::Q4, WeightFormat::Q4, true, device).packed(device);
-        let Some(spec) = packed.and_then(|spec| spec.choosing(route, device)) else { continue };
-        // A workgroup for each block, and few that go from block to block.
-        for workgroups in [spec.workgroups, 7] {
-            cases.push(choosing_case(3, GateUp { workgroups, ..spec }, route, device)?);
+        let packing = packed.and_then(|spec| spec.packing(device));
+        // Several blocks for a group as well.
+        let halved = packing.map(|spec| GateUp { teams: spec.teams / 2, ..spec });
+        for form in [packed, packing, halved] {
+            let Some(spec) = form.and_then(|spec| spec.choosing(route, device)) else { continue };
+            // A workgroup for each block, and few that go from block to block.
+            for workgroups in [spec.workgroups, 7] {
+                cases.push(choosing_case(3, GateUp { workgroups, ..spec }, route, device)?);
+            }
         }
     }
     Ok(cases)
@@ -145,10 +152,18 @@ impl Sample {
         let projections: Vec<f64> = self.weights.chunks(d).flat_map(|row| self.rows.chunks(d).map(|x| dot(row, x))).collect();
         let allowed = allowed(self.spec, &self.rows[..d], 0.3, &projections);
         let (shape, format, tokens) = (self.spec.shape, self.spec.down_format, self.tokens);
+        let largest = expected.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+        let is_packed = self.spec.hidden == Hidden::Packed;
+        // Half a code of the largest value.
+        let allowed = allowed + if is_packed { 0.51 / 32512.0 * largest } else { 0.0 };
         move |out| {
-            let found = out.f32s(output);
-            let at = |k: u32| hidden_index(shape, format, k / (n_active * i), k / i % n_active, k % i);
-            let found: Vec<f32> = (0..tokens * n_active * i).map(|k| found[at(k)]).collect();
+            let found = if is_packed {
+                unpacked(&out.u32s(output), tokens, n_active * i)?
+            } else {
+                let found = out.f32s(output);
+                let at = |k: u32| hidden_index(shape, format, k / (n_active * i), k / i % n_active, k % i);
+                (0..tokens * n_active * i).map(|k| found[at(k)]).collect()
+            };
             compare("hidden", &found, &expected, allowed, 5e-6)
         }
     }

@@ -1,13 +1,13 @@
 // hidden = silu(W_gate x) · (W_up x) for the chosen experts of each token, q4 weights; with NORM, x is normalised first.
 //
-// Grid: workgroups wid.x share the blocks of WG_SIZE / TEAM * ROWS hidden values of all slots (active experts) of token wid.y.
+// Grid: workgroups wid.x share the blocks of WG_SIZE / TEAM * ROWS hidden values of all slots (active experts) of token wid.y, ROUNDS in a row.
 // A workgroup packs all of x once, chooses the experts if no launch before has, and then goes from block to block. A team of TEAM invocations takes
 // ROWS gate rows and their up rows; each invocation takes one vector of weights of every row at a time, and the next ones, of this block or of the
 // next one, are on their way while it multiplies. Blocks of shared experts come first, since these need no choice.
 // Loops over an invocation's registers are written out, see `unrolled`.
 // Requires: TEAM consecutive invocations, at least four, are in one subgroup; D a multiple of 32; x_stride and x_offset multiples of 4.
 // Numerics: x as 16-bit integers with a scale for each group of 32, see packed_q4.wgsl; products and their sum over a group are exact, then f32.
-// Output: the hidden values in the order in which `down` reads them, see `hidden_at`.
+// Output: the hidden values as `down` reads them, see hidden_float.wgsl and hidden_packed.wgsl.
 
 struct Params {
     x_stride: u32,
@@ -24,19 +24,11 @@ const BLOCKS: u32 = (I + BLOCK - 1u) / BLOCK;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>; // (T, x_stride / 4) f32, four in a vector
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>; // (E, 2·I, D) q4, gate rows first
-@group(0) @binding(HIDDEN) var<storage, read_write> hidden: array<f32>; // (T, QUADS, A·I / HIDDEN_VALUES, 4) f32
 @group(0) @binding(PARAMS) var<storage, read> params: Params;
 
 struct Tile {
     words: array<vec4<u32>, PAIRS>,
     scales: array<f32, PAIRS>,
-}
-
-// Where hidden value `column` of all A·I of a token lies: vectors of HIDDEN_VALUES values are split into quads, and each quad's are together.
-fn hidden_at(token: u32, column: u32) -> u32 {
-    let quad = column % HIDDEN_VALUES / 4u;
-    let place = (token * (HIDDEN_VALUES / 4u) + quad) * (A * I / HIDDEN_VALUES) + column / HIDDEN_VALUES;
-    return 4u * place + column % 4u;
 }
 
 // Row k of ROWS gate rows followed by ROWS up rows. Rows past the end repeat the last one.
@@ -65,17 +57,18 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups
     let own = at.lid / TEAM * ROWS;
     let token = wid.y;
     let start = min(place, UNITS - 1u);
-    let is_known = slot_of(wid.x) >= CHOSEN;
+    let block0 = wid.x * ROUNDS;
+    let is_known = slot_of(block0) >= CHOSEN;
     var next: Tile;
     // The first weights are on their way while x is packed.
     if is_known {
-        next = load(expert_of(token, slot_of(wid.x)), wid.x % BLOCKS * BLOCK + own, start);
+        next = load(expert_of(token, slot_of(block0)), block0 % BLOCKS * BLOCK + own, start);
     }
     bring_logits(at.lid, token);
     let squares = pack(at.lid, (params.x_offset + token * params.x_stride) / 4u, UNITS * 4u);
     choose(at.lid, token, wid.x == 0u);
     if !is_known {
-        next = load(expert_of(token, slot_of(wid.x)), wid.x % BLOCKS * BLOCK + own, start);
+        next = load(expert_of(token, slot_of(block0)), block0 % BLOCKS * BLOCK + own, start);
     }
     var root = 1.0;
     if NORM {
@@ -83,12 +76,16 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups
     }
     workgroupBarrier();
 
-    for (var block = wid.x; block < A * BLOCKS; block += grid.x) {
+    var turn = 0u;
+    var following = 0u;
+    for (var block = block0; block < A * BLOCKS; block = following) {
+        // The last of a row of blocks is followed by the first of the workgroup's next one.
+        following = block + 1u + select(0u, (grid.x - 1u) * ROUNDS, block % ROUNDS == ROUNDS - 1u);
         let first = block % BLOCKS * BLOCK + own;
         let slot = slot_of(block);
         let expert = expert_of(token, slot);
         // Past the last block the present one is read again, from a cache.
-        let after = select(block, block + grid.x, block + grid.x < A * BLOCKS);
+        let after = select(block, following, following < A * BLOCKS);
         let after_first = after % BLOCKS * BLOCK + own;
         let after_expert = expert_of(token, slot_of(after));
         var sums: array<f32, PAIRS>;
@@ -107,8 +104,12 @@ fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups
         for (var r = 0u; r < ROWS; r += 1u) { // unrolled
             if place == r % TEAM && first + r < I {
                 let gate = sums[r];
-                hidden[hidden_at(token, slot * I + first + r)] = gate / (1.0 + exp(-gate)) * sums[ROWS + r];
+                leave(token, slot * I + first + r, turn, gate / (1.0 + exp(-gate)) * sums[ROWS + r]);
             }
+        }
+        if block % ROUNDS == ROUNDS - 1u {
+            finish(at.lid, token, slot * I + block % BLOCKS * BLOCK, turn);
+            turn = 1u - turn;
         }
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 pub use oracle::gate_up;
 
 use super::route::Route;
-use super::{Shape, sums_bytes, with_sums};
+use super::{Hidden, Shape, sums_bytes, with_sums};
 use crate::kernel::{Binding, Capabilities, KernelError, Launch, Limits, Prelude, Program, WeightFormat, launch, unrolled};
 use crate::shared::{Lanes, packed_q4_bytes};
 
@@ -33,6 +33,8 @@ pub struct GateUp {
     /// Whether products are taken in bytes, with x rounded to 16-bit integers with a scale for each group of 32: an error below `2e-5` of the
     /// group's largest value. For q4 weights.
     pub packed: bool,
+    /// In which numbers the hidden values are left.
+    pub hidden: Hidden,
     /// How sums are gathered.
     pub lanes: Lanes,
     /// Invocations that share a row.
@@ -110,6 +112,7 @@ impl GateUp {
             down_format,
             norm,
             packed: false,
+            hidden: Hidden::Float,
             lanes,
             team,
             teams: 1,
@@ -131,6 +134,15 @@ impl GateUp {
         (suits && spec.fits(&device.limits)).then_some(spec)
     }
 
+    /// The same that packs the hidden values, where products are packed, the down weights are q4 and workgroup memory allows it.
+    pub fn packing(self, device: &Capabilities) -> Option<Self> {
+        let group = WeightFormat::GROUP as u32;
+        let teams = self.teams.min(group / self.rows);
+        let suits = self.packed && self.down_format == WeightFormat::Q4 && group.is_multiple_of(teams * self.rows);
+        let spec = Self { hidden: Hidden::Packed, teams, ..self };
+        (suits && spec.fits(&device.limits)).then_some(spec)
+    }
+
     /// The same that chooses the experts itself, where products are packed and the adapter's bindings and workgroup memory allow it.
     ///
     /// With a workgroup for each block, which is how f32 products are taken, so many choices would cost more than a launch.
@@ -149,7 +161,8 @@ impl GateUp {
         let values = self.format.values_per_vector();
         if self.packed {
             let choice = self.route.map_or(0, Route::choice_bytes);
-            return packed_q4_bytes(self.shape.d / values) + 4 * self.team * self.teams + choice;
+            let groups = if self.hidden == Hidden::Packed { 2 * 4 * WeightFormat::GROUP as u32 } else { 0 };
+            return packed_q4_bytes(self.shape.d / values) + 4 * self.team * self.teams + choice + groups;
         }
         4 * values * (self.team | 1) + sums_bytes(self.lanes, 2 * self.rows + 1, self.team * self.teams)
     }
@@ -179,12 +192,13 @@ impl GateUp {
     fn name(&self) -> String {
         let Shape { n_active, d, i, .. } = self.shape;
         format!(
-            "{}[{}{},{}{}{},a{n_active},d{d},i{i},{}x{}x{}{}]",
+            "{}[{}{},{}{}{}{},a{n_active},d{d},i{i},{}x{}x{}{}]",
             Self::NAME,
             self.format.name(),
             if self.down_format == self.format { String::new() } else { format!(">{}", self.down_format.name()) },
             self.lanes.name(),
             if self.packed { ",packed" } else { "" },
+            if self.hidden == Hidden::Packed { ",packing" } else { "" },
             if self.norm { ",norm" } else { "" },
             self.team,
             self.teams,
@@ -212,6 +226,10 @@ impl GateUp {
             let prelude = counts.iter().fold(prelude, |prelude, &(name, count)| prelude.constant(name, count));
             let prelude = prelude.constant("LANES", self.team).constant("CAPACITY", d / values);
             let prelude = prelude.reduce(self.lanes).lanes_sum(self.lanes).packed_q4();
+            let prelude = prelude.fragment(match self.hidden {
+                Hidden::Float => include_str!("hidden_float.wgsl"),
+                Hidden::Packed => include_str!("hidden_packed.wgsl"),
+            });
             let source = unrolled(include_str!("gate_up_packed.wgsl"), &counts);
             match self.route {
                 Some(route) => route.choice(prelude, &source),
@@ -251,7 +269,9 @@ impl GateUp {
             Some(route) => self.check_choice(route, params, tokens)?,
             None => 0.0,
         };
-        let workgroups = (self.workgroups / tokens.max(1)).clamp(1, blocks * n_active);
+        let group = WeightFormat::GROUP as u32;
+        let shares = if self.hidden == Hidden::Packed { i / group } else { blocks };
+        let workgroups = (self.workgroups / tokens.max(1)).clamp(1, shares * n_active);
         launch(self.program(), &Params { scale, ..params }, [workgroups, tokens, 1], device)
     }
 

@@ -76,6 +76,22 @@ fn experts_are_chosen_where_bindings_and_memory_allow() {
 }
 
 #[test]
+fn hidden_values_are_packed_for_q4_where_memory_allows() {
+    let shape = Shape { n_experts: 8, n_active: 3, d: 64, i: 32 };
+    let packs = |down, bytes, is_packed| {
+        let limits = Limits { max_workgroup_bytes: bytes, ..Limits::default() };
+        let device = Capabilities { features: Features::SUBGROUPS, limits, subgroup: SubgroupSizes { min: 32, max: 32 } };
+        let float = GateUp::float(shape, WeightFormat::Q4, down, true, &device);
+        let spec = if is_packed { float.packed(&device).expect("x fits") } else { float };
+        spec.packing(&device).map(|spec| spec.teams * spec.rows)
+    };
+    assert_eq!(packs(WeightFormat::Q4, 16 << 10, true), Some(16), "half a group");
+    assert_eq!(packs(WeightFormat::Q8, 16 << 10, true), None);
+    assert_eq!(packs(WeightFormat::Q4, 1256, true), None, "x alone fits");
+    assert_eq!(packs(WeightFormat::Q4, 16 << 10, false), None);
+}
+
+#[test]
 fn launches_that_cannot_work_are_refused() {
     let device = Capabilities::base();
     let shape = Shape { n_experts: 4, n_active: 2, d: 64, i: 32 };
