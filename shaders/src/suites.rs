@@ -46,4 +46,6 @@ pub const SUITES: &[Suite] = suites![
     moe / grouped,
     moe / combine,
     sample / next_token,
+    train / weight_grad,
+    train / sum_parts,
 ];
