@@ -50,6 +50,7 @@ pub const OPERATIONS: &[&str] = &[
     "moe/combine",
     "moe/experts",
     "sample/next_token",
+    "train/transpose",
     "train/weight_grad",
     "train/sum_parts",
 ];

@@ -46,6 +46,7 @@ pub const SUITES: &[Suite] = suites![
     moe / grouped,
     moe / combine,
     sample / next_token,
+    train / transpose,
     train / weight_grad,
     train / sum_parts,
 ];

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
+use sferic_engine::ResolvedDevice;
 use sferic_ops::kernels::{self, Array, Forward, Function, Kernel, apply};
-use sferic_shaders::kernel::{Capabilities, Elem, WeightFormat};
+use sferic_ops::{linear::linear, train};
+use sferic_shaders::kernel::{Capabilities, Elem, Features, WeightFormat};
 use sferic_shaders::linear::gemm::{Gemm, Params, Tile};
 use sferic_testkit::device::resolved_gpu;
 
@@ -128,10 +130,70 @@ fn functions_refuse_other_backends() {
 fn kernels_are_for_training_on_the_devices_that_they_are_enabled_for() {
     let Some(gpu) = resolved_gpu() else { return };
     let device = gpu.burn_device();
-    kernels::enable(&device, Capabilities::base());
+    let enabled = kernels::enable(&device, Capabilities::base());
     assert_eq!(kernels::capabilities(&device), None);
     assert_eq!(kernels::capabilities(&device.clone().autodiff()), Some(Capabilities::base()));
-    kernels::disable(&device);
-    assert_eq!(kernels::capabilities(&device.autodiff()), None);
     assert_eq!(kernels::capabilities(&Device::flex().autodiff()), None);
+    let elsewhere = device.clone().autodiff();
+    assert_eq!(std::thread::spawn(move || kernels::capabilities(&elsewhere)).join().unwrap(), None);
+    drop(enabled);
+    assert_eq!(kernels::capabilities(&device.autodiff()), None);
+}
+
+/// The tiers of the adapter whose kernels differ, each with its name.
+fn tiers(gpu: &ResolvedDevice) -> Vec<(&'static str, Capabilities)> {
+    let offered = gpu.capabilities().unwrap();
+    let tiers = Features::TIERS.into_iter().filter(|(_, features)| offered.features.missing(*features).is_none());
+    tiers.map(|(name, features)| (name, offered.limited_to(features))).collect()
+}
+
+/// How far two sums of `n_terms` products of normal numbers may be apart: additions of partial sums of about the root of their number, each off by
+/// half a unit in its last place, in both; with cooperative matrices the rounding of operands to f16, at six standard deviations.
+fn bound(device: &Capabilities, n_terms: usize) -> f32 {
+    let n = n_terms as f32;
+    let operands = if device.features.coopmat { 6.0 * 2.0_f32.powi(-11) * n.sqrt() } else { 0.0 };
+    operands + 2.0 * 2.0_f32.powi(-23) * (n + 16.0)
+}
+
+#[test]
+fn linear_has_the_values_and_gradients_of_the_stock_form() {
+    let Some(gpu) = resolved_gpu() else { return };
+    let device = gpu.burn_device().autodiff();
+    // Less than a tile; ragged tiles; more than one part of the sum over tokens; a batch of one.
+    for [b, t, o, i] in [[2, 5, 8, 16], [3, 43, 72, 136], [2, 300, 64, 40], [1, 33, 24, 8]] {
+        let x = random([b, t, i], &device).require_grad();
+        let weight = random([o, i], &device).require_grad();
+        let up = random([b, t, o], &device);
+        let run = || {
+            let y = linear(x.clone(), weight.clone());
+            let grads = y.clone().mul(up.clone()).sum().backward();
+            [values(y), values(x.grad(&grads).unwrap()), values(weight.grad(&grads).unwrap())]
+        };
+        let expected = run();
+        for (tier, capabilities) in tiers(&gpu) {
+            let _enabled = kernels::enable(&device, capabilities);
+            let found = run();
+            assert_eq!(found, run(), "{tier}: the same inputs give the same bits");
+            for (n_terms, name, (found, expected)) in [(i, "y"), (o, "dx"), (b * t, "dW")]
+                .into_iter()
+                .zip(found.iter().zip(&expected))
+                .map(|((n, name), both)| (n, name, both))
+            {
+                assert_close(found, expected, bound(&capabilities, n_terms), &format!("{tier} {b}x{t}x{o}x{i} {name}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_keeps_to_the_stock_form_where_kernels_do_not_fit() {
+    let Some(gpu) = resolved_gpu() else { return };
+    let device = gpu.burn_device().autodiff();
+    let _enabled = kernels::enable(&device, Capabilities::base());
+    let fits = |o, i| train::linear(&random([1, 4, i], &device), &random([o, i], &device)).is_some();
+    assert!(fits(8, 16));
+    assert!(!fits(12, 16), "gradients of x are products over 12 columns");
+    assert!(!fits(8, 12), "products over 12 columns");
+    let plain = gpu.burn_device();
+    assert!(train::linear(&random([1, 4, 16], &plain), &random([8, 16], &plain)).is_none(), "no autodiff");
 }

@@ -1,0 +1,5 @@
+//! The operations of training on kernels. Each returns nothing where kernels are not to be used or do not fit; its caller then takes the stock form.
+
+mod linear;
+
+pub use linear::linear;
