@@ -20,6 +20,7 @@ pub mod rope;
 pub mod sample;
 pub mod shared;
 pub mod suites;
+pub mod train;
 
 /// Every operation, in the order of its first use in one decode step.
 pub const OPERATIONS: &[&str] = &[
@@ -49,6 +50,7 @@ pub const OPERATIONS: &[&str] = &[
     "moe/combine",
     "moe/experts",
     "sample/next_token",
+    "train/attention",
 ];
 
 /// Returns `Σ_i a_i · b_i`.

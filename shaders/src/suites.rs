@@ -46,4 +46,5 @@ pub const SUITES: &[Suite] = suites![
     moe / grouped,
     moe / combine,
     sample / next_token,
+    train / attention,
 ];

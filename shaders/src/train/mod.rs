@@ -1,0 +1,10 @@
+//! Kernels of training.
+//!
+//! Attention runs in the expanded form, where each of `H` heads has keys and values of its own. Letters beside the common ones: `QK` the width of
+//! queries and keys, `V` that of values.
+
+pub mod attention;
+mod inputs;
+mod tiles;
+
+pub use tiles::{Sizes, Tiles, Visible, Widths};
