@@ -51,6 +51,7 @@ pub const OPERATIONS: &[&str] = &[
     "moe/experts",
     "sample/next_token",
     "train/attention",
+    "train/attention_grad",
 ];
 
 /// Returns `Σ_i a_i · b_i`.

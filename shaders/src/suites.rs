@@ -47,4 +47,5 @@ pub const SUITES: &[Suite] = suites![
     moe / combine,
     sample / next_token,
     train / attention,
+    train / attention_grad,
 ];

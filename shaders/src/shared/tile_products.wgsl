@@ -4,15 +4,15 @@
 
 const TILE: u32 = 32u;
 const WG_SIZE: u32 = 64u;
-// Vectors of four between rows of the tile in workgroup memory.
-const TILE_ROW: u32 = 9u;
+// Between rows of the tile in workgroup memory: one more than a row holds spreads a column over the banks.
+const TILE_ROW: u32 = 33u;
 
 alias Scores = array<f32, 16>;
 alias Columns = array<vec2<f32>, 4>;
 
 // 16 columns of 32 rows of one source, and of another.
 var<workgroup> sh_rows: array<vec4<f32>, 256>;
-var<workgroup> sh_tile: array<vec4<f32>, 288>;
+var<workgroup> sh_tile: array<f32, 1056>;
 
 // Quads of neighbouring rows change places, so that a column of quads lies in different banks.
 fn staged(row: u32, quad: u32) -> u32 {
@@ -45,14 +45,10 @@ fn products(x: u32, x_first: u32, y: u32, y_first: u32, chunks: u32, place: vec2
     return sums;
 }
 
-// Leaves a value of the tile where `rows_times` and rows of lanes find it.
-fn put(row: u32, column: u32, value: f32) {
-    sh_tile[row * TILE_ROW + column / 4u][column % 4u] = value;
-}
-
+// Leaves a tile of values, as `products` gives them, where `rows_times` finds it.
 fn put_all(values: Scores, lid: u32) {
     for (var i = 0u; i < 16u; i += 1u) {
-        put(lid / 8u + i / 4u * 8u, lid % 8u + i % 4u * 8u, values[i]);
+        sh_tile[(lid / 8u + i / 4u * 8u) * TILE_ROW + lid % 8u + i % 4u * 8u] = values[i];
     }
     workgroupBarrier();
 }
@@ -62,15 +58,11 @@ fn rows_times(y: u32, y_first: u32, chunk: u32, place: vec2<u32>, lid: u32) -> C
     stage(0u, y, y_first, chunk, place, lid);
     workgroupBarrier();
     var sums: Columns;
-    for (var four = 0u; four < 8u; four += 1u) {
-        var values: array<vec2<f32>, 4>;
-        for (var j = 0u; j < 4u; j += 1u) {
-            let quad = sh_rows[staged(4u * four + j, lid % 8u / 2u)];
-            values[j] = select(quad.xy, quad.zw, lid % 2u == 1u);
-        }
+    for (var i = 0u; i < TILE; i += 1u) {
+        let quad = sh_rows[staged(i, lid % 8u / 2u)];
+        let values = select(quad.xy, quad.zw, lid % 2u == 1u);
         for (var p = 0u; p < 4u; p += 1u) {
-            let row = sh_tile[(lid / 8u + 8u * p) * TILE_ROW + four];
-            sums[p] += row.x * values[0] + row.y * values[1] + row.z * values[2] + row.w * values[3];
+            sums[p] += sh_tile[(lid / 8u + 8u * p) * TILE_ROW + i] * values;
         }
     }
     workgroupBarrier();

@@ -76,6 +76,11 @@ impl Setup {
         }
     }
 
+    /// Width, range and seed of q, k, v and do in benchmarks.
+    pub fn sources(&self) -> [(u32, f32, u64); 4] {
+        [(self.qk, self.spread, 1), (self.qk, 1.0, 2), (self.v, 1.0, 3), (self.v, 1.0, 4)]
+    }
+
     /// A buffer of `width` values for each head of each token.
     pub fn random(&self, width: u32, scale: f32, seed: u64) -> Init {
         let Sizes { b, t, h, .. } = self.sizes;

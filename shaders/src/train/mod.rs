@@ -4,6 +4,7 @@
 //! queries and keys, `V` that of values.
 
 pub mod attention;
+pub mod attention_grad;
 mod inputs;
 mod tiles;
 

@@ -57,7 +57,7 @@ pub enum Tiles {
         subgroups: u32,
         /// Tiles of 16 rows that a subgroup keeps.
         row_tiles: u32,
-        /// Rows of the other side that pass through workgroup memory at a time, a multiple of 32.
+        /// Rows of the other side that pass through workgroup memory at a time: 16, 32 or 64.
         step: u32,
         /// Lanes of a subgroup: 16, 32 or 64.
         lanes: u32,
@@ -65,6 +65,9 @@ pub enum Tiles {
 }
 
 impl Tiles {
+    /// Workgroup memory that the products of [`Self::Fma`] take.
+    pub(super) const FMA_BYTES: u32 = 16 * 256 + 4 * 1056;
+
     /// Rows of a workgroup.
     pub fn rows(self) -> u32 {
         match self {
@@ -96,8 +99,8 @@ impl Tiles {
     /// Checks that its sizes divide each other and that subgroups have the lanes that it is laid out for.
     pub(super) fn check(self, kernel: &str, device: &Capabilities) -> Result<(), KernelError> {
         let Self::Coop { step, lanes, .. } = self else { return Ok(()) };
-        if step == 0 || !step.is_multiple_of(32) {
-            return Err(KernelError::shape(kernel, "rows of a step", "a multiple of 32", step.into()));
+        if ![16, 32, 64].contains(&step) {
+            return Err(KernelError::shape(kernel, "rows of a step", "16, 32 or 64", step.into()));
         }
         if ![16, 32, 64].contains(&lanes) || (device.subgroup.min, device.subgroup.max) != (lanes, lanes) {
             return Err(KernelError::shape(kernel, "lanes of a subgroup", lanes.to_string(), device.subgroup.max.into()));

@@ -65,12 +65,10 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
     for (var s0 = first_key(place.x, t0) / TILE * TILE; s0 < min(t0 + TILE, params.t); s0 += TILE) {
         put_all(products(QUERY, t0, KEY, s0, QK / 16u, place, lid), lid);
         let bits = visible_word(place.x, t0 + row, s0 / 32u) >> (16u * part);
+        let at = row * TILE_ROW + 16u * part;
         var most = LOWEST;
-        for (var i = 0u; i < 4u; i += 1u) {
-            let seen = (vec4(bits >> (4u * i)) & vec4(1u, 2u, 4u, 8u)) != vec4(0u);
-            let s = select(vec4(LOWEST), params.scale * sh_tile[row * TILE_ROW + 4u * part + i], seen);
-            most = max(most, max(max(s.x, s.y), max(s.z, s.w)));
-            sh_tile[row * TILE_ROW + 4u * part + i] = s;
+        for (var i = 0u; i < 16u; i += 1u) {
+            most = max(most, select(LOWEST, params.scale * sh_tile[at + i], (bits >> i & 1u) == 1u));
         }
         let before = largest;
         largest = max(before, larger_of_pair(most, lid));
@@ -78,10 +76,10 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
         let reference = max(largest, -1e30);
         let factor = exp2(before - largest);
         total *= factor;
-        for (var i = 0u; i < 4u; i += 1u) {
-            let p = exp2(sh_tile[row * TILE_ROW + 4u * part + i] - reference);
-            total += dot(p, vec4(1.0));
-            sh_tile[row * TILE_ROW + 4u * part + i] = p;
+        for (var i = 0u; i < 16u; i += 1u) {
+            let p = select(0.0, exp2(params.scale * sh_tile[at + i] - reference), (bits >> i & 1u) == 1u);
+            total += p;
+            sh_tile[at + i] = p;
         }
         if part == 0u {
             sh_factor[row] = factor;

@@ -6,7 +6,7 @@ use crate::train::inputs::{Setup, widen};
 use crate::train::{Sizes, Tiles, Visible, Widths};
 
 /// Widths, sizes `[B, T, H]`, tokens of a document and the spread of scores: one token; ragged ends; documents; scores that grow.
-const SHAPES: [([u32; 2], [u32; 3], u32, f32); 6] = [
+pub(in crate::train) const SHAPES: [([u32; 2], [u32; 3], u32, f32); 6] = [
     ([16, 16], [1, 1, 1], 1, 1.0),
     ([64, 64], [2, 70, 3], 1000, 2.0),
     ([96, 64], [1, 300, 2], 1000, 4.0),
@@ -25,7 +25,7 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         for ([qk, v], [b, t, h], document, spread) in SHAPES {
             for visible in [Visible::Causal, Visible::Selected] {
                 let spec = Attention { widths: Widths { qk, v }, visible, tiles };
-                if spec.workgroup_bytes() > device.limits.max_workgroup_bytes {
+                if !spec.fits(device) {
                     continue;
                 }
                 let sizes = Sizes { b, t, h, scale: (qk as f32).powf(-0.5) };
@@ -54,14 +54,16 @@ fn tiles(device: &Capabilities) -> Vec<Tiles> {
 /// A launch that a case asks for is refused.
 pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut found = Vec::new();
-    let [few, many] = if device.features.coopmat { [[16, 2048], [2, 16_384]] } else { [[1, 512], [1, 1024]] };
-    for tiles in tiles(device) {
+    let matrices = device.features.coopmat;
+    let [few, many] = if matrices { [[16, 2048], [2, 16_384]] } else { [[1, 512], [1, 1024]] };
+    for tiles in tiles(device).into_iter().filter(|tiles| (*tiles != Tiles::Fma) == matrices) {
         for ([b, t], [qk, v]) in [(few, [64, 64]), (few, [96, 64]), (many, [64, 64])] {
             let sizes = Sizes { b, t, h: 8, scale: (qk as f32).powf(-0.5) };
             for visible in [Visible::Causal, Visible::Selected] {
                 let spec = Attention { widths: Widths { qk, v }, visible, tiles };
-                let fits = spec.workgroup_bytes() <= device.limits.max_workgroup_bytes;
-                if fits && (visible == Visible::Causal || tiles == Attention::best(spec.widths, visible, device).tiles) {
+                if spec.fits(device)
+                    && (visible == Visible::Causal || tiles == Attention::best(spec.widths, visible, device).tiles)
+                {
                     let setup = Setup { sizes, qk, v, visible, document: 1 << 20, spread: 2.0 };
                     found.push(bench(spec, &setup, device)?);
                 }
@@ -125,16 +127,9 @@ fn case(spec: Attention, setup: &Setup, device: &Capabilities) -> Result<Case, K
 /// Inputs are too large to keep twice; some rows of the last sequence are checked.
 fn bench(spec: Attention, setup: &Setup, device: &Capabilities) -> Result<Case, KernelError> {
     let Sizes { b, t, h, .. } = setup.sizes;
-    let Widths { qk, v } = spec.widths;
     let rows = (b * t * h) as usize;
-    let buffers = vec![
-        setup.random(qk, setup.spread, 1),
-        setup.random(qk, 1.0, 2),
-        setup.random(v, 1.0, 3),
-        setup.everything(),
-        Init::Zeros(4 * rows * v as usize),
-        Init::Zeros(4 * rows),
-    ];
+    let [q, k, values, _] = setup.sources().map(|(width, scale, seed)| setup.random(width, scale, seed));
+    let buffers = vec![q, k, values, setup.everything(), Init::Zeros(4 * rows * setup.v as usize), Init::Zeros(4 * rows)];
     let setup = *setup;
     let check = move |out: &Outputs| check_rows(out, &setup, tolerance(spec.tiles, setup.spread));
     Ok(Case { check: Box::new(check), ..with(spec, &setup, buffers, device)? })
@@ -142,8 +137,8 @@ fn bench(spec: Attention, setup: &Setup, device: &Capabilities) -> Result<Case, 
 
 /// Compares rows at both ends and in the middle of the last head of the last sequence.
 fn check_rows(out: &Outputs, setup: &Setup, bound: f64) -> Result<Worst, String> {
-    let Setup { sizes: Sizes { b, t, h, scale }, qk, v, spread, .. } = *setup;
-    let [q, k, values] = [(qk, spread, 1), (qk, 1.0, 2), (v, 1.0, 3)].map(|(w, scale, seed)| setup.last_head(w, scale, seed));
+    let Setup { sizes: Sizes { b, t, h, scale }, qk, v, .. } = *setup;
+    let [q, k, values, _] = setup.sources().map(|(width, scale, seed)| setup.last_head(width, scale, seed));
     let (o, lse) = (out.f32s(4), out.f32s(5));
     let mut worst = 0.0_f64;
     for token in [0, 1, t / 2 - 1, t / 2, t - 1].map(|token| token as usize) {

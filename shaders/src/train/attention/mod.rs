@@ -35,10 +35,16 @@ impl Attention {
     pub fn best(widths: Widths, visible: Visible, device: &Capabilities) -> Self {
         let lanes = device.subgroup.max;
         let coop = Self { widths, visible, tiles: Tiles::Coop { subgroups: 8, row_tiles: 1, step: 32, lanes } };
-        let fits = device.features.coopmat
-            && coop.tiles.check(Self::NAME, device).is_ok()
-            && coop.workgroup_bytes() <= device.limits.max_workgroup_bytes;
-        if fits { coop } else { Self { tiles: Tiles::Fma, ..coop } }
+        if coop.fits(device) { coop } else { Self { tiles: Tiles::Fma, ..coop } }
+    }
+
+    /// Whether the device offers what it needs.
+    pub(super) fn fits(self, device: &Capabilities) -> bool {
+        let whole = !matches!(self.tiles, Tiles::Coop { step: 16, .. });
+        whole
+            && device.features.missing(self.tiles.features()).is_none()
+            && self.tiles.check(Self::NAME, device).is_ok()
+            && self.workgroup_bytes() <= device.limits.max_workgroup_bytes
     }
 
     /// The constants of cooperative matrices.
@@ -77,7 +83,7 @@ impl Attention {
 
     fn workgroup_bytes(self) -> u32 {
         match self.tiles {
-            Tiles::Fma => 16 * (256 + 288) + 4 * (64 + 32),
+            Tiles::Fma => Tiles::FMA_BYTES + 4 * (64 + 32),
             Tiles::Coop { step, .. } => 8 * self.halves() + 16 * self.tiles.rows() * (step / 4 + 2) + 4,
         }
     }
@@ -120,6 +126,9 @@ impl Attention {
         let Widths { qk, v } = self.widths;
         sizes.check(Self::NAME, &[qk, v], qk.max(v), device)?;
         self.tiles.check(Self::NAME, device)?;
+        if let Tiles::Coop { step: step @ 16, .. } = self.tiles {
+            return Err(KernelError::shape(Self::NAME, "rows of a step", "32 or 64", step.into()));
+        }
         launch(self.program(), &sizes.params(), [sizes.t.div_ceil(self.tiles.rows()), sizes.h, sizes.b], device)
     }
 }

@@ -29,14 +29,14 @@ fn what_a_launch_refuses() {
             refused(wide(40, 16), SIZES),
             refused(wide(32, 272), SIZES),
             refused(spec, Sizes { b: 1 << 12, t: 1 << 12, ..SIZES }),
-            refused(Attention { tiles: Tiles::Coop { subgroups: 4, row_tiles: 1, step: 16, lanes: 32 }, ..spec }, SIZES),
+            refused(Attention { tiles: Tiles::Coop { subgroups: 4, row_tiles: 1, step: 24, lanes: 32 }, ..spec }, SIZES),
         ],
         [
             "train/attention: tokens T is 0, expected at least 1",
             "train/attention: width of a head is 40, expected a multiple of 16 up to 256",
             "train/attention: width of a head is 272, expected a multiple of 16 up to 256",
             "train/attention: needs 8589934592 bytes of a buffer, the adapter allows 134217728",
-            "train/attention: rows of a step is 16, expected a multiple of 32",
+            "train/attention: rows of a step is 24, expected 16, 32 or 64",
         ]
     );
 }
