@@ -52,6 +52,7 @@ pub const OPERATIONS: &[&str] = &[
     "sample/next_token",
     "train/attention",
     "train/attention_grad",
+    "train/indexer_kl",
 ];
 
 /// Returns `Σ_i a_i · b_i`.

@@ -48,4 +48,5 @@ pub const SUITES: &[Suite] = suites![
     sample / next_token,
     train / attention,
     train / attention_grad,
+    train / indexer_kl,
 ];

@@ -87,12 +87,18 @@ impl Setup {
         Init::Random { elem: Elem::F32, n: (b * t * h * width) as usize, scale, seed }
     }
 
-    /// The rows `[T, width]` of the last head of the last sequence in the buffer that [`Self::random`] describes.
-    pub fn last_head(&self, width: u32, scale: f32, seed: u64) -> Vec<f64> {
+    /// The rows `[T, H, width]` of the last sequence in the buffer that [`Self::random`] describes.
+    pub fn last_sequence(&self, width: u32, scale: f32, seed: u64) -> Vec<f64> {
         let Sizes { b, t, h, .. } = self.sizes;
-        let (sequence, width) = ((t * h * width) as usize, width as usize);
-        let values = Random::new(seed).skip((b - 1) as usize * sequence).vector(sequence, scale);
-        widen(&values).chunks(width).skip(h as usize - 1).step_by(h as usize).flatten().copied().collect()
+        let sequence = (t * h * width) as usize;
+        widen(&Random::new(seed).skip((b - 1) as usize * sequence).vector(sequence, scale))
+    }
+
+    /// The rows `[T, width]` of its last head.
+    pub fn last_head(&self, width: u32, scale: f32, seed: u64) -> Vec<f64> {
+        let (h, width_of_head) = (self.sizes.h as usize, width as usize);
+        let values = self.last_sequence(width, scale, seed);
+        values.chunks(width_of_head).skip(h - 1).step_by(h).flatten().copied().collect()
     }
 
     /// What is seen where each sequence is one document and all of it is selected.

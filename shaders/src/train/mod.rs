@@ -5,6 +5,7 @@
 
 pub mod attention;
 pub mod attention_grad;
+pub mod indexer_kl;
 mod inputs;
 mod tiles;
 
