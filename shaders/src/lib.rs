@@ -53,6 +53,8 @@ pub const OPERATIONS: &[&str] = &[
     "train/attention",
     "train/attention_grad",
     "train/indexer_kl",
+    "train/weight_grad",
+    "train/sum_parts",
 ];
 
 /// Returns `Σ_i a_i · b_i`.

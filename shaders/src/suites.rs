@@ -49,4 +49,6 @@ pub const SUITES: &[Suite] = suites![
     train / attention,
     train / attention_grad,
     train / indexer_kl,
+    train / weight_grad,
+    train / sum_parts,
 ];

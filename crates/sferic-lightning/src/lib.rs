@@ -25,6 +25,6 @@ pub use formats::Formats;
 pub use model::{Logits, Model, ModelError, Output, Replay, Request, Settings};
 pub use sequence::Sequence;
 pub use sferic_gpu::Device;
-pub use sferic_shaders::kernel::WeightFormat;
+pub use sferic_shaders::kernel::{Capabilities, WeightFormat};
 pub use sferic_shaders::sample::next_token::Settings as Sampling;
 pub use weights::{LoadError, ModelWeights, Source};

@@ -11,6 +11,7 @@
 
 pub mod attention;
 pub mod indexer;
+pub mod kernels;
 pub mod linear;
 pub mod moe;
 pub mod norm;

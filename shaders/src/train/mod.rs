@@ -1,4 +1,4 @@
-//! Kernels of training.
+//! Operations of training: attention, gradients of products, norms and losses, and the optimiser.
 //!
 //! Attention runs in the expanded form, where each of `H` heads has keys and values of its own. Letters beside the common ones: `QK` the width of
 //! queries and keys, `V` that of values.
@@ -7,6 +7,8 @@ pub mod attention;
 pub mod attention_grad;
 pub mod indexer_kl;
 mod inputs;
+pub mod sum_parts;
 mod tiles;
+pub mod weight_grad;
 
 pub use tiles::{Sizes, Tiles, Visible, Widths};
