@@ -53,6 +53,7 @@ pub const OPERATIONS: &[&str] = &[
     "train/attention",
     "train/attention_grad",
     "train/indexer_kl",
+    "train/selection_bits",
     "train/weight_grad",
     "train/sum_parts",
 ];

@@ -49,6 +49,7 @@ pub const SUITES: &[Suite] = suites![
     train / attention,
     train / attention_grad,
     train / indexer_kl,
+    train / selection_bits,
     train / weight_grad,
     train / sum_parts,
 ];

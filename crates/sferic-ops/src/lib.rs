@@ -18,6 +18,7 @@ pub mod norm;
 pub mod quant;
 pub mod rope;
 pub mod select;
+pub mod train;
 
 /// The score of a masked position: far below any real score and finite, because WGSL does not promise infinities.
 pub(crate) const MASKED: f32 = -1.0e30;

@@ -7,6 +7,7 @@ pub mod attention;
 pub mod attention_grad;
 pub mod indexer_kl;
 mod inputs;
+pub mod selection_bits;
 pub mod sum_parts;
 mod tiles;
 pub mod weight_grad;

@@ -4,7 +4,7 @@
 // A subgroup keeps 16 · ROW_TILES queries and their sums in registers. KEYS keys at a time pass through workgroup memory as f16. Each turn has two
 // phases: the products of the turn before with its values and of the queries with these keys; then, by lanes, scores become probabilities. The
 // keys of the next turn take their place meanwhile, and values have two places.
-// Requires: cooperative matrices; subgroups of LANES lanes, consecutive invocations; QK and V multiples of 16, KEYS of 32.
+// Requires: cooperative matrices; subgroups of LANES lanes, consecutive invocations; QK, V and KEYS multiples of 16.
 // Numerics: f16 products of the scaled query, keys, values and probabilities; f32 sums. The maximum that exponents refer to is raised only when
 // scores exceed it by more than SLACK: sums in registers are rarely rescaled, and a probability stays below 2^SLACK. A token that sees nothing gets
 // zeros, and +3e38 as its logarithm.
@@ -170,7 +170,7 @@ fn soften(rows: ptr<function, Rows>, words: array<u32, WORDS>, first_row: u32, l
         var most = LOWEST;
         for (var j = 0u; j < SHARE; j += 1u) { // unrolled
             let key = 4u * (j * ROW_LANES + lane % ROW_LANES);
-            let bits = visible[r * (KEYS / 32u) + j * ROW_LANES / 8u] >> (key % 32u);
+            let bits = visible[r * KEY_WORDS + j * ROW_LANES / 8u] >> (key % 32u);
             let seen = (vec4(bits) & vec4(1u, 2u, 4u, 8u)) != vec4(0u);
             s[j] = select(vec4(LOWEST), sh_scores[at + j * ROW_LANES], seen);
             most = max(most, max(max(s[j].x, s[j].y), max(s[j].z, s[j].w)));
@@ -281,7 +281,8 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
         var words: array<u32, WORDS>;
         for (var r = 0u; r < ROW_TILES; r += 1u) { // unrolled
             for (var n = 0u; n < KEY_WORDS; n += 1u) { // unrolled
-                words[r * KEY_WORDS + n] = visible_word(b, t0 + first_row + 16u * r + lane / ROW_LANES, s0 / 32u + n);
+                let word = visible_word(b, t0 + first_row + 16u * r + lane / ROW_LANES, s0 / 32u + n);
+                words[r * KEY_WORDS + n] = word >> (s0 % 32u);
             }
         }
         if turn > 0u {

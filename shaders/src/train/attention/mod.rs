@@ -40,9 +40,7 @@ impl Attention {
 
     /// Whether the device offers what it needs.
     pub(super) fn fits(self, device: &Capabilities) -> bool {
-        let whole = !matches!(self.tiles, Tiles::Coop { step: 16, .. });
-        whole
-            && device.features.missing(self.tiles.features()).is_none()
+        device.features.missing(self.tiles.features()).is_none()
             && self.tiles.check(Self::NAME, device).is_ok()
             && self.workgroup_bytes() <= device.limits.max_workgroup_bytes
     }
@@ -54,7 +52,7 @@ impl Attention {
             return vec![("V_CHUNKS", v / 16)];
         };
         let threads = subgroups * lanes;
-        let words = step / 32;
+        let words = step.div_ceil(32);
         vec![
             ("SUBGROUPS", subgroups),
             ("LANES", lanes),
@@ -126,9 +124,6 @@ impl Attention {
         let Widths { qk, v } = self.widths;
         sizes.check(Self::NAME, &[qk, v], qk.max(v), device)?;
         self.tiles.check(Self::NAME, device)?;
-        if let Tiles::Coop { step: step @ 16, .. } = self.tiles {
-            return Err(KernelError::shape(Self::NAME, "rows of a step", "32 or 64", step.into()));
-        }
         launch(self.program(), &sizes.params(), [sizes.t.div_ceil(self.tiles.rows()), sizes.h, sizes.b], device)
     }
 }

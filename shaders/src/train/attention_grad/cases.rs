@@ -36,7 +36,7 @@ fn tiles(device: &Capabilities) -> Vec<Tiles> {
     let coop = |[subgroups, row_tiles, step]: [u32; 3]| Tiles::Coop { subgroups, row_tiles, step, lanes };
     let mut found = vec![Tiles::Fma];
     if device.features.coopmat {
-        found.extend([[4, 1, 32], [4, 1, 16], [8, 1, 16], [2, 2, 32], [4, 2, 16]].map(coop));
+        found.extend([[4, 1, 32], [4, 1, 16], [8, 1, 16]].map(coop));
     }
     found.retain(|tiles| tiles.check("", device).is_ok());
     found

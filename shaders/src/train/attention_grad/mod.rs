@@ -69,7 +69,9 @@ impl AttentionGrad {
         let lanes = device.subgroup.max;
         let with = |tiles| Self { side, widths, visible, tiles };
         let coop = |[subgroups, row_tiles, step]: [u32; 3]| with(Tiles::Coop { subgroups, row_tiles, step, lanes });
-        let found = [[4, 1, 32], [4, 1, 16]].map(coop).into_iter().find(|spec| spec.fits(device));
+        // Short steps leave room for more workgroups on a core; keys have more to stage, which many rows share.
+        let shapes: &[[u32; 3]] = if side == Side::Keys { &[[8, 1, 16], [4, 1, 16]] } else { &[[4, 1, 16]] };
+        let found = shapes.iter().copied().map(coop).find(|spec| spec.fits(device));
         found.unwrap_or(with(Tiles::Fma))
     }
 

@@ -1,0 +1,8 @@
+//! The operations of training on kernels. Each returns nothing where kernels are not to be used or do not fit; its caller then takes the stock form.
+
+mod attention;
+mod indexer;
+mod select;
+
+pub use attention::{Attended, Visible, attention};
+pub use select::select;
