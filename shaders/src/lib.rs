@@ -55,6 +55,10 @@ pub const OPERATIONS: &[&str] = &[
     "train/embed_grad",
     "train/rms_norm_grad",
     "train/transpose",
+    "train/attention",
+    "train/attention_grad",
+    "train/indexer_kl",
+    "train/selection_bits",
     "train/weight_grad",
     "train/sum_parts",
 ];

@@ -51,6 +51,10 @@ pub const SUITES: &[Suite] = suites![
     train / embed_grad,
     train / rms_norm_grad,
     train / transpose,
+    train / attention,
+    train / attention_grad,
+    train / indexer_kl,
+    train / selection_bits,
     train / weight_grad,
     train / sum_parts,
 ];

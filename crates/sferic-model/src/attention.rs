@@ -6,9 +6,11 @@ use burn::{
 };
 use sferic_ops::{
     attention::{dense_mqa, mha, sparse_mqa},
+    indexer::{index_scores, indexer_kl},
     quant,
     rope::{RopeLayout, Rotation},
     select::{Selection, causal_mask},
+    train,
 };
 
 use crate::{
@@ -89,12 +91,19 @@ struct Queries {
 pub(crate) struct TrainAttention {
     /// `[B, T, D]`
     pub output: Tensor<3>,
-    /// `[B, H, T, S]`
-    pub probabilities: Tensor<4>,
-    /// Index scores `[B, T, S]` of a block with an indexer, from detached inputs.
-    pub scores: Option<Tensor<3>>,
-    /// `[B, T, S]` or `[1, T, S]`, the tokens attended to
-    pub mask: Tensor<3, Bool>,
+    /// The loss of a block's indexer, the mean over tokens (spec §6.3); `[1]`
+    pub indexer_kl: Option<Tensor<1>>,
+}
+
+/// What the indexer makes of detached inputs.
+#[derive(Clone)]
+struct Index {
+    /// `[B, T, Hi, Di]`
+    q: Tensor<4>,
+    /// `[B, T, Di]`
+    k: Tensor<3>,
+    /// `[B, T, Hi]`
+    weights: Tensor<3>,
 }
 
 impl Attention {
@@ -173,7 +182,7 @@ impl Attention {
                 };
                 match step.options.form {
                     AttentionForm::Mqa => self.absorbed(queries, rows, mask),
-                    AttentionForm::Auto | AttentionForm::Mha => self.expanded(queries, rows, mask).0,
+                    AttentionForm::Auto | AttentionForm::Mha => self.expanded(queries, rows, mask),
                 }
             }
         };
@@ -206,26 +215,72 @@ impl Attention {
         self.o_proj.forward(u)
     }
 
-    /// Runs a whole batch of sequences from position 0 in the expanded form, keeping what the indexer's loss needs.
+    /// Runs a whole batch of sequences from position 0 in the expanded form.
     ///
     /// The indexer sees detached inputs: it learns from its own loss alone (spec §6.2).
     pub(crate) fn forward_train(&self, x: Tensor<3>, step: &Step, sparse: bool, with_indexer: bool) -> TrainAttention {
-        let [_, n_tokens, _] = x.dims();
         let queries = self.queries(x.clone(), &step.rotation);
         let rows = self.latent_rows(x.clone(), step);
-        let scores = self.indexer.as_ref().filter(|_| with_indexer).zip(queries.qr.clone()).map(|(indexer, qr)| {
-            let x = x.detach();
-            let keys = indexer.keys(x.clone(), &step.index_rotation, &step.options);
-            indexer.scores(x, qr.detach(), keys, &step.index_rotation, &step.options)
+        let indexer = self.indexer.as_ref().filter(|_| with_indexer).zip(queries.qr.clone());
+        let index = indexer.map(|(indexer, qr)| {
+            let (x, rotation, options) = (x.detach(), &step.index_rotation, &step.options);
+            Index {
+                q: indexer.queries(qr.detach(), rotation, options),
+                k: indexer.keys(x.clone(), rotation, options),
+                weights: indexer.weights(x),
+            }
         });
+        let (q, k, v) = self.heads(queries, rows);
+        let (u, indexer_kl) = match self.streamed(&q, &k, &v, index.as_ref(), sparse) {
+            Some(found) => found,
+            None => self.whole(q, k, v, index, sparse),
+        };
+        TrainAttention { output: self.o_proj.forward(self.concatenated(u)), indexer_kl }
+    }
+
+    /// Attention of training and the indexer's loss on kernels, or nothing where the stock form is to be taken.
+    fn streamed(
+        &self,
+        q: &Tensor<4>,
+        k: &Tensor<4>,
+        v: &Tensor<4>,
+        index: Option<&Index>,
+        sparse: bool,
+    ) -> Option<(Tensor<4>, Option<Tensor<1>>)> {
+        let n_tokens = q.dims()[1];
+        let visible = match (index, &self.indexer) {
+            (Some(index), Some(indexer)) if sparse && n_tokens > indexer.index_topk => {
+                train::select(&index.q, &index.k, &index.weights, indexer.index_topk)?
+            }
+            _ => train::Visible::Causal,
+        };
+        let attended = train::attention(q, k, v, &visible, self.dims.scale)?;
+        let indexer_kl = match index.cloned() {
+            Some(Index { q, k, weights }) => Some(attended.indexer_kl(q, k, weights)?),
+            None => None,
+        };
+        Some((attended.output, indexer_kl))
+    }
+
+    /// Attention of training and the indexer's loss in stock operations, with scores and probabilities of all pairs of tokens.
+    fn whole(
+        &self,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        v: Tensor<4>,
+        index: Option<Index>,
+        sparse: bool,
+    ) -> (Tensor<4>, Option<Tensor<1>>) {
+        let n_tokens = q.dims()[1];
+        let scores = index.map(|Index { q, k, weights }| index_scores(q, k, weights));
         let mask = match (&scores, &self.indexer) {
             (Some(scores), Some(indexer)) if sparse && n_tokens > indexer.index_topk => {
                 Selection::top_k(scores.clone(), 0, indexer.index_topk).to_mask(n_tokens)
             }
-            _ => causal_mask(n_tokens, n_tokens, 0, &rows.device()).unsqueeze_dim(0),
+            _ => causal_mask(n_tokens, n_tokens, 0, &q.device()).unsqueeze_dim(0),
         };
-        let (u, probabilities) = self.expanded(queries, rows, mask.clone());
-        TrainAttention { output: self.o_proj.forward(u), probabilities, scores, mask }
+        let (u, probabilities) = mha(q, k, v, mask.clone(), self.dims.scale);
+        (u, scores.map(|scores| indexer_kl(scores, probabilities, mask)))
     }
 
     /// Updates `selection` for this layer: none in dense mode, all of a short context, else the indexer's choice.
@@ -285,18 +340,31 @@ impl Attention {
     }
 
     /// Attention over all cached rows, expanded per head (form (a) of spec §2.4).
-    fn expanded(&self, queries: Queries, rows: Tensor<3>, mask: Tensor<3, Bool>) -> (Tensor<3>, Tensor<4>) {
-        let Dims { n_heads, d_nope, d_rope, d_value, d_latent, scale, .. } = self.dims;
+    fn expanded(&self, queries: Queries, rows: Tensor<3>, mask: Tensor<3, Bool>) -> Tensor<3> {
+        let (q, k, v) = self.heads(queries, rows);
+        self.concatenated(mha(q, k, v, mask, self.dims.scale).0)
+    }
+
+    /// Queries, keys and values of each head.
+    ///
+    /// # Shapes
+    /// - rows: `[B, S, C + Dr]`
+    /// - returns: `[B, T, H, Dn + Dr]`, `[B, S, H, Dn + Dr]`, `[B, S, H, Dv]`
+    fn heads(&self, queries: Queries, rows: Tensor<3>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        let Dims { n_heads, d_nope, d_rope, d_value, d_latent, .. } = self.dims;
         let [n_batch, n_context, _] = rows.dims();
         let kv = self.kv_b_proj.forward(rows.clone().narrow(2, 0, d_latent));
         let kv = kv.reshape([n_batch, n_context, n_heads, d_nope + d_value]);
         let kr = rows.narrow(2, d_latent, d_rope).reshape([n_batch, n_context, 1, d_rope]).repeat_dim(2, n_heads);
-        let k = Tensor::cat(vec![kv.clone().narrow(3, 0, d_nope), kr], 3); // [B, S, H, Dn+Dr]
-        let v = kv.narrow(3, d_nope, d_value); // [B, S, H, Dv]
-        let q = Tensor::cat(vec![queries.nope, queries.rope], 3);
-        let n_tokens = q.dims()[1];
-        let (o, probabilities) = mha(q, k, v, mask, scale);
-        (o.reshape([n_batch, n_tokens, n_heads * d_value]), probabilities)
+        let k = Tensor::cat(vec![kv.clone().narrow(3, 0, d_nope), kr], 3);
+        let v = kv.narrow(3, d_nope, d_value);
+        (Tensor::cat(vec![queries.nope, queries.rope], 3), k, v)
+    }
+
+    /// `[B, T, H, Dv]` as `[B, T, H · Dv]`.
+    fn concatenated(&self, o: Tensor<4>) -> Tensor<3> {
+        let [n_batch, n_tokens, n_heads, d_value] = o.dims();
+        o.reshape([n_batch, n_tokens, n_heads * d_value])
     }
 
     /// Attention over all cached rows in the absorbed form (form (b) of spec §2.4).

@@ -34,6 +34,14 @@ impl Array {
         })
     }
 
+    /// Makes a tensor of integers.
+    pub fn into_int_tensor<const D: usize>(self) -> Tensor<D, Int> {
+        Tensor::from_dispatch(DispatchTensor {
+            kind: DispatchTensorKind::Cube(BackendTensor::Int(self.0)),
+            autodiff: burn::backend::DispatchAutodiffContext::Disabled,
+        })
+    }
+
     /// Returns memory on the same device with values that nobody has set.
     ///
     /// # Shapes
