@@ -14,11 +14,11 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use burn::tensor::Device;
-use sferic_shaders::kernel::Capabilities;
 
 pub use array::Array;
 pub use function::{Applied, Forward, Function, Input, apply};
 pub use kernel::{Cache, Kernel};
+pub use sferic_shaders::kernel::Capabilities;
 
 thread_local! {
     /// The devices with kernels, the latest last.

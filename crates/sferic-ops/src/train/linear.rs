@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor};
-use sferic_shaders::kernel::{Capabilities, Elem, KernelError, WeightFormat};
+use sferic_shaders::kernel::{Capabilities, Elem, Features, KernelError, WeightFormat};
 use sferic_shaders::linear::gemm::{self, Gemm};
 use sferic_shaders::train::sum_parts::SumParts;
 use sferic_shaders::train::transpose::Transpose;
@@ -43,7 +43,8 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    fn new(t: usize, o: usize, i: usize) -> Option<Self> {
+    /// Sizes, where they fit a launch.
+    pub(super) fn new(t: usize, o: usize, i: usize) -> Option<Self> {
         Some(Self { t: t.try_into().ok()?, o: o.try_into().ok()?, i: i.try_into().ok()? })
     }
 }
@@ -66,8 +67,8 @@ pub(super) struct Product {
 impl Product {
     /// Returns the launches of a size, made the first time.
     pub(super) fn of(sizes: Sizes, device: &Capabilities) -> Result<Arc<Self>, KernelError> {
-        static PRODUCTS: Cache<(Sizes, String), Product> = Cache::new();
-        PRODUCTS.get((sizes, device.features.to_string()), |_| Self::new(sizes, device))
+        static PRODUCTS: Cache<(Sizes, Features), Product> = Cache::new();
+        PRODUCTS.get((sizes, device.features), |_| Self::new(sizes, device))
     }
 
     fn new(Sizes { t, o, i }: Sizes, device: &Capabilities) -> Result<Self, KernelError> {
