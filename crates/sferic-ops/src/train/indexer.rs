@@ -27,7 +27,7 @@ impl Attended {
         let rows = vec![q.reshape([n_batch, n_tokens, n_heads * width]), padded(k, 2, 16), padded(weights, 2, 4)];
         let [index_heads, index_width] = [n_heads, width].map(|n| n as u32);
         let qk = *self.q.dims().last()? as u32;
-        let spec = IndexerKl { qk, heads: self.sizes.h, index_heads, index_width, visible: self.kind };
+        let spec = IndexerKl::best([self.sizes.h, qk], [index_heads, index_width], self.kind, &self.device);
         let passes = Passes::of(spec, &self.sizes, &self.device).ok()?;
         let function =
             Arc::new(Loss { passes, attended: [self.q.clone(), self.k.clone(), self.lse.clone(), self.visible.clone()] });

@@ -29,7 +29,7 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     for (attention, [index_heads, index_width], [b, t], document) in SHAPES {
         for visible in [Visible::Causal, Visible::Selected] {
             let [heads, qk] = attention;
-            let spec = IndexerKl { qk, heads, index_heads, index_width, visible };
+            let spec = IndexerKl::best(attention, [index_heads, index_width], visible, device);
             let sizes = Sizes { b, t, h: heads, scale: (qk as f32).powf(-0.5) };
             let setup = Setup { sizes, qk, v: 16, visible, document, spread: 2.0 };
             found.push(case(spec, &setup, device)?);
@@ -48,7 +48,7 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let shapes = [[4, 32], [8, 64]].into_iter();
     shapes
         .map(|[index_heads, index_width]| {
-            let spec = IndexerKl { qk: 64, heads: 8, index_heads, index_width, visible: Visible::Causal };
+            let spec = IndexerKl::best([8, 64], [index_heads, index_width], Visible::Causal, device);
             let setup = Setup { sizes, qk: 64, v: 16, visible: Visible::Causal, document: 1 << 20, spread: 2.0 };
             bench(spec, &setup, device)
         })
@@ -66,6 +66,12 @@ fn index_rows(spec: IndexerKl, rows: u32) -> Vec<f32> {
         found.extend(random.vector(spec.index_heads as usize, 4.0 * weight));
     }
     found
+}
+
+/// What rounding may do. With matrices, to products of attention what the forward kernel says, here for a mean over heads whose spread is 2; to g,
+/// 2^-11 of its size.
+fn tolerance(spec: IndexerKl) -> f64 {
+    if spec.lanes.is_some() { 2e-3 } else { 2e-6 }
 }
 
 /// Buffers: q, k, v, what is seen, o, lse, index, logs, gradients.
@@ -106,10 +112,11 @@ fn case(spec: IndexerKl, setup: &Setup, device: &Capabilities) -> Result<Case, K
     let floats = [&inputs.q, &inputs.k, &inputs.v, &index].map(|values| Init::f32s(values));
     let [q, k, v, rows] = floats;
     let case = with(spec, setup, [q, k, v, inputs.visible, rows], device)?;
+    let bound = tolerance(spec);
     let check = move |out: &Outputs| {
         let found: Vec<f32> = out.f32s(7).into_iter().skip(1).step_by(2).collect();
-        let worst = compare("loss", &found, &loss, 2e-6, 2e-6)?.0;
-        Ok(Worst(worst.max(compare("gradients", &out.f32s(8), &gradients, 2e-6, 4e-6)?.0)))
+        let worst = compare("loss", &found, &loss, bound, 2e-6)?.0;
+        Ok(Worst(worst.max(compare("gradients", &out.f32s(8), &gradients, bound, 4e-6)?.0)))
     };
     Ok(Case { check: Box::new(check), ..case })
 }
@@ -126,6 +133,7 @@ fn bench(spec: IndexerKl, setup: &Setup, device: &Capabilities) -> Result<Case, 
     let [q_init, k_init, v_init] = inits;
     let case = with(spec, setup, [q_init, k_init, v_init, setup.everything(), Init::f32s(&index)], device)?;
     let setup = *setup;
+    let bound = 5.0 * tolerance(spec);
     let check = move |out: &Outputs| {
         let [q, k] = [q, k].map(|(width, scale, seed)| setup.last_sequence(width, scale, seed));
         let sizes = [t, h, spec.qk, spec.index_heads, spec.index_width].map(|n| n as usize);
@@ -136,12 +144,12 @@ fn bench(spec: IndexerKl, setup: &Setup, device: &Capabilities) -> Result<Case, 
         let mut worst = 0.0_f64;
         for token in [0, 1, t as usize - 1] {
             let at = (b * t - t) as usize + token;
-            worst = worst.max(compare("loss", &logs[2 * at + 1..][..1], &loss[token..=token], 1e-5, 1e-5)?.0);
+            worst = worst.max(compare("loss", &logs[2 * at + 1..][..1], &loss[token..=token], bound, 1e-5)?.0);
             let own = token * row..(token + 1) * row;
             let (found, expected) = (&found[at * row..][..row], &gradients[own]);
             let queries = row - weights - spec.index_width as usize;
-            worst = worst.max(compare("dqi", &found[..queries], &expected[..queries], 1e-5, 1e-5)?.0);
-            worst = worst.max(compare("dw", &found[row - weights..], &expected[row - weights..], 1e-5, 1e-5)?.0);
+            worst = worst.max(compare("dqi", &found[..queries], &expected[..queries], bound, 1e-5)?.0);
+            worst = worst.max(compare("dw", &found[row - weights..], &expected[row - weights..], bound, 1e-5)?.0);
         }
         Ok(Worst(worst))
     };

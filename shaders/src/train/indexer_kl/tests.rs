@@ -52,7 +52,7 @@ fn the_target_is_its_own_minimum() {
 #[test]
 fn what_a_launch_refuses() {
     let device = Capabilities::base();
-    let spec = IndexerKl { qk: 32, heads: 2, index_heads: 4, index_width: 16, visible: Visible::Causal };
+    let spec = IndexerKl { qk: 32, heads: 2, index_heads: 4, index_width: 16, visible: Visible::Causal, lanes: None };
     let sizes = Sizes { b: 1, t: 40, h: 2, scale: 0.25 };
     assert_eq!(spec.row(), 84);
     assert_eq!(spec.launches(&sizes, 1.0, &device).unwrap().map(|launch| launch.workgroups), [[2, 1, 1]; 3]);
@@ -63,12 +63,14 @@ fn what_a_launch_refuses() {
             refused(spec, Sizes { h: 3, ..sizes }),
             refused(IndexerKl { index_heads: 6, ..spec }, sizes),
             refused(IndexerKl { index_width: 24, ..spec }, sizes),
+            refused(IndexerKl { lanes: Some(32), ..spec }, sizes),
         ],
         [
             "train/indexer_kl: sequences B is 0, expected at least 1",
             "train/indexer_kl: heads H is 3, expected 2",
             "train/indexer_kl: heads of the indexer is 6, expected a multiple of 4 up to 64",
             "train/indexer_kl: width of a head is 24, expected a multiple of 16 up to 256",
+            "train/indexer_kl: lanes of a subgroup is 32, expected those that sums and rows fit",
         ]
     );
 }
