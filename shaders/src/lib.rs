@@ -51,6 +51,7 @@ pub const OPERATIONS: &[&str] = &[
     "moe/experts",
     "sample/next_token",
     "train/silu_mul",
+    "train/heads",
     "train/cross_entropy",
     "train/embed_grad",
     "train/rms_norm_grad",

@@ -47,6 +47,7 @@ pub const SUITES: &[Suite] = suites![
     moe / combine,
     sample / next_token,
     train / silu_mul,
+    train / heads,
     train / cross_entropy,
     train / embed_grad,
     train / rms_norm_grad,

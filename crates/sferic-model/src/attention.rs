@@ -219,9 +219,9 @@ impl Attention {
     ///
     /// The indexer sees detached inputs: it learns from its own loss alone (spec §6.2).
     pub(crate) fn forward_train(&self, x: Tensor<3>, step: &Step, sparse: bool, with_indexer: bool) -> TrainAttention {
-        let queries = self.queries(x.clone(), &step.rotation);
-        let rows = self.latent_rows(x.clone(), step);
-        let indexer = self.indexer.as_ref().filter(|_| with_indexer).zip(queries.qr.clone());
+        let (q, qr) = self.query_rows(x.clone());
+        let a = self.kv_a_proj_with_mqa.forward(x.clone()); // [B, T, C+Dr]
+        let indexer = self.indexer.as_ref().filter(|_| with_indexer).zip(qr.clone());
         let index = indexer.map(|(indexer, qr)| {
             let (x, rotation, options) = (x.detach(), &step.index_rotation, &step.options);
             Index {
@@ -230,31 +230,45 @@ impl Attention {
                 weights: indexer.weights(x),
             }
         });
-        let (q, k, v) = self.heads(queries, rows);
-        let (u, indexer_kl) = match self.streamed(&q, &k, &v, index.as_ref(), sparse) {
+        let (u, indexer_kl) = match self.streamed(&q, &a, step, index.as_ref(), sparse) {
             Some(found) => found,
-            None => self.whole(q, k, v, index, sparse),
+            None => {
+                let queries = self.rotated(q, qr, &step.rotation);
+                let (q, k, v) = self.heads(queries, self.cached_rows(a, step));
+                self.whole(q, k, v, index, sparse)
+            }
         };
         TrainAttention { output: self.o_proj.forward(self.concatenated(u)), indexer_kl }
     }
 
     /// Attention of training and the indexer's loss on kernels, or nothing where the stock form is to be taken.
+    ///
+    /// # Shapes
+    /// - q: `[B, T, H · (Dn + Dr)]`, before the rotation
+    /// - a: `[B, T, C + Dr]`, before the norm and the rotation
     fn streamed(
         &self,
-        q: &Tensor<4>,
-        k: &Tensor<4>,
-        v: &Tensor<4>,
+        q: &Tensor<3>,
+        a: &Tensor<3>,
+        step: &Step,
         index: Option<&Index>,
         sparse: bool,
     ) -> Option<(Tensor<4>, Option<Tensor<1>>)> {
-        let n_tokens = q.dims()[1];
+        let Dims { n_heads, d_nope, d_rope, d_value, d_latent, scale, rope_layout } = self.dims;
+        if !train::fits(&q.device()) {
+            return None;
+        }
         let visible = match (index, &self.indexer) {
-            (Some(index), Some(indexer)) if sparse && n_tokens > indexer.index_topk => {
+            (Some(index), Some(indexer)) if sparse && q.dims()[1] > indexer.index_topk => {
                 train::select(&index.q, &index.k, &index.weights, indexer.index_topk)?
             }
             _ => train::Visible::Causal,
         };
-        let attended = train::attention(q, k, v, &visible, self.dims.scale)?;
+        let latent = self.kv_a_layernorm.forward(a.clone().narrow(2, 0, d_latent)); // c^{KV}
+        let kv = self.kv_b_proj.forward(latent);
+        let rows = train::Rows { q: q.clone(), kv, key: a.clone().narrow(2, d_latent, d_rope) };
+        let block = train::Block { n_heads, d_nope, d_value, scale, layout: rope_layout };
+        let attended = train::latent_attention(&rows, &step.rotation, &block, &visible)?;
         let indexer_kl = match index.cloned() {
             Some(Index { q, k, weights }) => Some(attended.indexer_kl(q, k, weights)?),
             None => None,
@@ -303,9 +317,16 @@ impl Attention {
 
     /// Projects and rotates the queries.
     fn queries(&self, x: Tensor<3>, rotation: &Rotation) -> Queries {
-        let [n_batch, n_tokens, _] = x.dims();
-        let Dims { n_heads, d_nope, d_rope, .. } = self.dims;
-        let (q, qr) = match (&self.q_proj, &self.q_a_proj, &self.q_a_layernorm, &self.q_b_proj) {
+        let (q, qr) = self.query_rows(x);
+        self.rotated(q, qr, rotation)
+    }
+
+    /// Projects the queries; returns them and their latent.
+    ///
+    /// # Shapes
+    /// - returns: `[B, T, H · (Dn + Dr)]`, `[B, T, q_lora_rank]`
+    fn query_rows(&self, x: Tensor<3>) -> (Tensor<3>, Option<Tensor<3>>) {
+        match (&self.q_proj, &self.q_a_proj, &self.q_a_layernorm, &self.q_b_proj) {
             (_, Some(q_a_proj), Some(q_a_layernorm), Some(q_b_proj)) => {
                 let qr = q_a_layernorm.forward(q_a_proj.forward(x)); // [B, T, q_lora_rank] c^Q
                 (q_b_proj.forward(qr.clone()), Some(qr))
@@ -313,7 +334,13 @@ impl Attention {
             (Some(q_proj), ..) => (q_proj.forward(x), None),
             // `load` builds one of the two.
             _ => (x, None),
-        };
+        }
+    }
+
+    /// Rotates projected queries.
+    fn rotated(&self, q: Tensor<3>, qr: Option<Tensor<3>>, rotation: &Rotation) -> Queries {
+        let [n_batch, n_tokens, _] = q.dims();
+        let Dims { n_heads, d_nope, d_rope, .. } = self.dims;
         let q = q.reshape([n_batch, n_tokens, n_heads, d_nope + d_rope]);
         let nope = q.clone().narrow(3, 0, d_nope); // q^C
         let rope = rotation.apply(q.narrow(3, d_nope, d_rope), self.dims.rope_layout); // q^R
@@ -326,9 +353,16 @@ impl Attention {
     /// - x: `[B, T, D]`
     /// - returns: `[B, T, C + Dr]`
     fn latent_rows(&self, x: Tensor<3>, step: &Step) -> Tensor<3> {
-        let [n_batch, n_tokens, _] = x.dims();
+        self.cached_rows(self.kv_a_proj_with_mqa.forward(x), step)
+    }
+
+    /// Returns the cache rows of projected tokens.
+    ///
+    /// # Shapes
+    /// - a, returned: `[B, T, C + Dr]`
+    fn cached_rows(&self, a: Tensor<3>, step: &Step) -> Tensor<3> {
+        let [n_batch, n_tokens, _] = a.dims();
         let Dims { d_latent, d_rope, rope_layout, .. } = self.dims;
-        let a = self.kv_a_proj_with_mqa.forward(x); // [B, T, C+Dr]
         let c = self.kv_a_layernorm.forward(a.clone().narrow(2, 0, d_latent)); // c^{KV}
         let c = match step.options.latent_format {
             CacheFormat::F32 => c,

@@ -7,6 +7,7 @@ pub mod attention;
 pub mod attention_grad;
 pub mod cross_entropy;
 pub mod embed_grad;
+pub mod heads;
 pub mod indexer_kl;
 mod inputs;
 pub mod rms_norm_grad;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 use sferic_shaders::kernel::{Capabilities, KernelError};
 use sferic_shaders::train::attention::Attention;
 use sferic_shaders::train::attention_grad::{AttentionGrad, Side};
@@ -11,7 +11,7 @@ use sferic_shaders::train::{self as shaders, Sizes, Widths};
 use crate::kernels::{Array, Cache, Forward, Function, Kernel, apply, capabilities};
 
 /// Widths of heads are padded to a multiple of this, with zeros.
-const UNIT: usize = 16;
+pub(super) const UNIT: usize = 16;
 
 /// What each token sees.
 #[derive(Clone, Debug)]
@@ -25,18 +25,17 @@ pub enum Visible {
 }
 
 impl Visible {
-    fn kind(&self) -> shaders::Visible {
+    pub(super) fn kind(&self) -> shaders::Visible {
         match self {
             Self::Causal | Self::Documents(_) => shaders::Visible::Causal,
             Self::Selected(_) => shaders::Visible::Selected,
         }
     }
 
-    /// The buffer that kernels read, on the device of `q`.
-    fn array(&self, q: &Tensor<4>) -> Option<Array> {
-        let [n_batch, n_tokens, ..] = q.dims();
+    /// The buffer that kernels read, for sequences on `device`.
+    pub(super) fn array(&self, [n_batch, n_tokens]: [usize; 2], device: &Device) -> Option<Array> {
         match self {
-            Self::Causal => Array::from_int(Tensor::<2, Int>::zeros([n_batch, n_tokens], &q.device().inner())),
+            Self::Causal => Array::from_int(Tensor::<2, Int>::zeros([n_batch, n_tokens], &device.clone().inner())),
             Self::Documents(starts) => Array::from_int(starts.clone()),
             Self::Selected(bits) => Array::from_int(bits.clone()),
         }
@@ -80,7 +79,7 @@ pub fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, visible: &Visible,
     let sizes = Sizes { b: b.ok()?, t: t.ok()?, h: h.ok()?, scale: scale as f32 };
     let key = Key::new(Widths { qk, v: width }, visible.kind(), &sizes, &device);
     let passes = Passes::of(key, &device).ok()?;
-    let seen = visible.array(&q)?;
+    let seen = visible.array([n_batch, n_tokens], &q.device())?;
     let function = Arc::new(Streamed { passes, visible: seen.clone() });
     let applied = apply::<4>([q.into(), k.into(), v.into()], function)?;
     let [q, k, _, _, lse] = <[Array; 5]>::try_from(applied.saved).ok()?;
@@ -102,7 +101,7 @@ pub(super) fn padded<const D: usize>(tensor: Tensor<D>, dim: usize, unit: usize)
 
 /// What the launches depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     forward: Attention,
     queries: AttentionGrad,
     keys: AttentionGrad,
@@ -111,7 +110,7 @@ struct Key {
 }
 
 impl Key {
-    fn new(widths: Widths, visible: shaders::Visible, sizes: &Sizes, device: &Capabilities) -> Self {
+    pub(super) fn new(widths: Widths, visible: shaders::Visible, sizes: &Sizes, device: &Capabilities) -> Self {
         let gradients = |side| AttentionGrad::best(side, widths, visible, device);
         Self {
             forward: Attention::best(widths, visible, device),
@@ -125,17 +124,17 @@ impl Key {
 
 /// The launches of both passes.
 #[derive(Debug)]
-struct Passes {
+pub(super) struct Passes {
     forward: Kernel,
     dots: Kernel,
     queries: Kernel,
     keys: Kernel,
     /// `[B, T, H, QK, V]`
-    dims: [usize; 5],
+    pub(super) dims: [usize; 5],
 }
 
 impl Passes {
-    fn of(key: Key, device: &Capabilities) -> Result<Arc<Self>, KernelError> {
+    pub(super) fn of(key: Key, device: &Capabilities) -> Result<Arc<Self>, KernelError> {
         static PASSES: Cache<Key, Passes> = Cache::new();
         PASSES.get(key, |key| {
             let Widths { qk, v } = key.forward.widths;
@@ -152,6 +151,36 @@ impl Passes {
     }
 }
 
+impl Passes {
+    /// Attends; saves q, k, v, the output and the logarithms.
+    pub(super) fn attend(&self, q: Array, k: Array, v: Array, visible: &Array) -> Forward {
+        let [b, t, h, _, width] = self.dims;
+        let output = q.empty_like([b, t, h, width], DType::F32);
+        let lse = q.empty_like([b, h, t], DType::F32);
+        self.forward.run(&[&q, &k, &v, visible, &output, &lse]);
+        Forward { saved: vec![q, k, v, output.clone(), lse], output }
+    }
+
+    /// Returns the gradient of the queries, where it is wanted, and those of the keys and after them the values.
+    pub(super) fn differentiate(&self, saved: &[Array], grad: &Array, visible: &Array, wanted: [bool; 2]) -> [Option<Array>; 2] {
+        let (q, k, v, output, lse) = (&saved[0], &saved[1], &saved[2], &saved[3], &saved[4]);
+        let [b, t, h, qk, width] = self.dims;
+        let stats = q.empty_like([b, h, t, 2], DType::F32);
+        self.dots.run(&[output, grad, lse, &stats]);
+        let to_q = wanted[0].then(|| {
+            let dq = q.empty_like([b, t, h, qk], DType::F32);
+            self.queries.run(&[q, k, v, visible, grad, &stats, &dq]);
+            dq
+        });
+        let to_keys = wanted[1].then(|| {
+            let both = q.empty_like([b * t * h * (qk + width)], DType::F32);
+            self.keys.run(&[q, k, v, visible, grad, &stats, &both]);
+            both
+        });
+        [to_q, to_keys]
+    }
+}
+
 /// Attention of one call: its launches with what its tokens see.
 #[derive(Debug)]
 struct Streamed {
@@ -161,33 +190,16 @@ struct Streamed {
 
 impl Function for Streamed {
     fn forward(&self, inputs: &[Array]) -> Forward {
-        let (q, k, v) = (&inputs[0], &inputs[1], &inputs[2]);
-        let [b, t, h, _, width] = self.passes.dims;
-        let output = q.empty_like([b, t, h, width], DType::F32);
-        let lse = q.empty_like([b, h, t], DType::F32);
-        self.passes.forward.run(&[q, k, v, &self.visible, &output, &lse]);
-        let saved = vec![q.clone(), k.clone(), v.clone(), output.clone(), lse];
-        Forward { output, saved }
+        let [q, k, v] = [0, 1, 2].map(|input: usize| inputs[input].clone());
+        self.passes.attend(q, k, v, &self.visible)
     }
 
     fn backward(&self, saved: &[Array], grad: Array, wanted: &[bool]) -> Vec<Option<Array>> {
-        let (q, k, v, output, lse) = (&saved[0], &saved[1], &saved[2], &saved[3], &saved[4]);
+        let [to_q, both] = self.passes.differentiate(saved, &grad, &self.visible, [wanted[0], wanted[1] || wanted[2]]);
         let [b, t, h, qk, width] = self.passes.dims;
-        let stats = q.empty_like([b, h, t, 2], DType::F32);
-        self.passes.dots.run(&[output, &grad, lse, &stats]);
-        let to_q = wanted[0].then(|| {
-            let dq = q.empty_like([b, t, h, qk], DType::F32);
-            self.passes.queries.run(&[q, k, v, &self.visible, &grad, &stats, &dq]);
-            dq
-        });
-        if !wanted[1] && !wanted[2] {
-            return vec![to_q, None, None];
-        }
         let rows = b * t * h;
-        let both = q.empty_like([rows * (qk + width)], DType::F32);
-        self.passes.keys.run(&[q, k, v, &self.visible, &grad, &stats, &both]);
         let part = |first: usize, dim: usize| {
-            let values = both.clone().into_tensor::<1>().narrow(0, first, rows * dim);
+            let values = both.clone()?.into_tensor::<1>().narrow(0, first, rows * dim);
             Array::from_float(values.reshape([b, t, h, dim]))
         };
         vec![to_q, part(0, qk), part(rows * qk, width)]

@@ -36,8 +36,8 @@ pub struct Params {
 }
 
 impl Params {
-    /// Most parts: they fill a large device some times over.
-    const MOST: u32 = 2048;
+    /// Most parts: they fill a large device once.
+    const MOST: u32 = 1024;
 
     /// Parts that fill a large device.
     pub fn new(n: u32, d: u32, eps: f32) -> Self {

@@ -4,8 +4,8 @@ use super::{SumParts, sum_parts};
 use crate::kernel::random::Random;
 use crate::kernel::{Capabilities, Case, Init, KernelError, Step, Work, compare};
 
-/// Parts and values: one of each, a ragged workgroup, many parts.
-const SHAPES: [(u32, u32); 4] = [(1, 4), (3, 1028), (2, 256), (40, 8)];
+/// Parts and values: one of each, a ragged workgroup, many parts for one lane and for several.
+const SHAPES: [(u32, u32); 6] = [(1, 4), (3, 1028), (2, 256), (40, 8), (64, 36), (1030, 20)];
 
 /// The correctness cases that `device` offers.
 ///
@@ -20,7 +20,7 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
 /// # Errors
 /// A launch that a case asks for is refused.
 pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
-    [(6, 1408 * 512), (16, 512 * 512)].iter().map(|&(parts, n)| case(parts, n, device)).collect()
+    [(6, 1408 * 512), (16, 512 * 512), (1024, 512)].iter().map(|&(parts, n)| case(parts, n, device)).collect()
 }
 
 fn case(parts: u32, n: u32, device: &Capabilities) -> Result<Case, KernelError> {

@@ -11,7 +11,7 @@ pub use oracle::sum_parts;
 
 use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, grid, launch};
 
-/// The kernel; it has one permutation.
+/// The kernel; how many lanes share a sum follows from the number of parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SumParts;
 
@@ -27,11 +27,17 @@ impl SumParts {
     const WG_SIZE: u32 = 256;
     const BINDINGS: [Binding; 2] = [Binding::read("parts"), Binding::write("y")];
 
+    /// Lanes that share the sum of a value: one where there are few parts, whose values are many then.
+    fn lanes(parts: u32) -> u32 {
+        if parts < 64 { 1 } else { 32 }
+    }
+
     /// The composed program.
-    pub fn program(self) -> Program {
-        let prelude = Prelude::new().constant("WG_SIZE", Self::WG_SIZE);
-        let source = include_str!("sum_parts.wgsl");
-        Program::new("train/sum_parts".into(), &prelude, source, &Self::BINDINGS, [Self::WG_SIZE, 1, 1])
+    fn program(self, lanes: u32) -> Program {
+        let prelude = Prelude::new().constant("WG_SIZE", Self::WG_SIZE).constant("LANES", lanes);
+        let name = format!("train/sum_parts[{lanes}]");
+        Program::new(name, &prelude, include_str!("sum_parts.wgsl"), &Self::BINDINGS, [Self::WG_SIZE, 1, 1])
+            .with_workgroup_bytes(16 * Self::WG_SIZE)
     }
 
     /// Checks the sizes and returns the launch for `parts` of `n` values. Buffers: parts `[Z, N]`, y `[N]`.
@@ -51,6 +57,8 @@ impl SumParts {
             return Err(KernelError::limit(NAME, "values", values, most));
         }
         let params = Params { parts, quads: n / 4 };
-        launch(self.program(), &params, grid(params.quads.div_ceil(Self::WG_SIZE), &device.limits), device)
+        let lanes = Self::lanes(parts);
+        let workgroups = params.quads.div_ceil(Self::WG_SIZE / lanes);
+        launch(self.program(lanes), &params, grid(workgroups, &device.limits), device)
     }
 }
