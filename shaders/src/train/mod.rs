@@ -5,11 +5,16 @@
 
 pub mod attention;
 pub mod attention_grad;
+pub mod cross_entropy;
+pub mod embed_grad;
 pub mod indexer_kl;
 mod inputs;
+pub mod rms_norm_grad;
 pub mod selection_bits;
+pub mod silu_mul;
 pub mod sum_parts;
 mod tiles;
+pub mod transpose;
 pub mod weight_grad;
 
 pub use tiles::{Sizes, Tiles, Visible, Widths};

@@ -1,6 +1,8 @@
 //! The forward pass of training (spec §6).
 
+use burn::module::ParamId;
 use burn::tensor::{Int, Tensor};
+use sferic_ops::train;
 
 use super::{Model, Options};
 
@@ -45,5 +47,28 @@ impl Model {
         let n_layers = losses.len();
         let indexer_kl = losses.into_iter().reduce(Tensor::add).map(|sum| sum.div_scalar(n_layers as f64));
         TrainForward { hidden: self.norm.forward(h), indexer_kl }
+    }
+
+    /// Returns the summed cross-entropy of some rows with the gradients of `scale` times it, and the parameter that the head's belongs to; nothing
+    /// where kernels are not to be used or do not fit.
+    ///
+    /// # Shapes
+    /// - hidden: `[R, D]`, after the final norm
+    /// - targets: `[R]`
+    pub fn head_gradients(
+        &self,
+        hidden: &Tensor<2>,
+        targets: &Tensor<1, Int>,
+        scale: f64,
+    ) -> Option<(train::HeadGradients, ParamId)> {
+        let weight = match &self.lm_head {
+            Some(head) if head.bias.is_some() => return None,
+            Some(head) => &head.weight,
+            None => &self.embed_tokens.weight,
+        };
+        if self.config.logits_scale() != 1.0 {
+            return None;
+        }
+        Some((train::head_gradients(hidden, &weight.val(), targets, scale)?, weight.id))
     }
 }

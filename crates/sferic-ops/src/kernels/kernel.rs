@@ -1,7 +1,8 @@
 //! Launches ready for a Burn device.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::wgpu::{KernelSource, SourceKernel, SourceTemplate};
@@ -14,8 +15,7 @@ use super::Array;
 /// A launch whose program Burn's runtime knows by a number, so that a launch costs no look at the text of the shader.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    program: Arc<Program>,
-    number: usize,
+    program: Numbered,
     params: Vec<u64>,
     workgroups: [u32; 3],
 }
@@ -26,12 +26,12 @@ impl Kernel {
         static PROGRAMS: Mutex<Option<HashMap<Arc<Program>, usize>>> = Mutex::new(None);
         let mut programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
         let programs = programs.get_or_insert_default();
-        let (program, number) = match programs.get_key_value(&launch.program) {
-            Some((program, &number)) => (program.clone(), number),
+        let program = match programs.get_key_value(&launch.program) {
+            Some((program, &number)) => Numbered { program: program.clone(), number },
             None => {
                 let number = programs.len();
                 programs.insert(launch.program.clone(), number);
-                (launch.program, number)
+                Numbered { program: launch.program, number }
             }
         };
         // CubeCL counts in words of 8 bytes; a program reads no further than its own parameters.
@@ -40,18 +40,18 @@ impl Kernel {
             bytes[..chunk.len()].copy_from_slice(chunk);
             u64::from_le_bytes(bytes)
         });
-        Self { program, number, params: words.collect(), workgroups: launch.workgroups }
+        Self { program, params: words.collect(), workgroups: launch.workgroups }
     }
 
     /// Enqueues the launch on the arrays of its bindings, in their order.
     ///
     /// All arrays are on one device, which orders launches and tensor operations as they were called.
     pub fn run(&self, arrays: &[&Array]) {
-        debug_assert_eq!(arrays.len(), self.program.bindings.len(), "{}", self.program.name);
+        let program = &self.program.program;
+        debug_assert_eq!(arrays.len(), program.bindings.len(), "{}", program.name);
         let Some(first) = arrays.first() else { return };
-        let [x, y, z] = self.program.workgroup;
-        let source = Source { program: self.program.clone(), number: self.number };
-        let kernel = SourceKernel::new(source, CubeDim::new_3d(x, y, z));
+        let [x, y, z] = program.workgroup;
+        let kernel = SourceKernel::new(Source(self.program.clone()), CubeDim::new_3d(x, y, z));
         let mut arguments = KernelArguments::new();
         for array in arrays {
             arguments = arguments.with_buffer(array.tensor().handle.clone().binding());
@@ -62,21 +62,46 @@ impl Kernel {
     }
 }
 
-/// The text of a program, as CubeCL asks for it when it compiles one.
-struct Source {
+/// A program that is compared by its number, and shown by its name in the logs of CubeCL.
+#[derive(Clone)]
+struct Numbered {
     program: Arc<Program>,
     number: usize,
 }
 
+impl PartialEq for Numbered {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Numbered {}
+
+impl Hash for Numbered {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
+
+impl fmt::Debug for Numbered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.program.name)
+    }
+}
+
+/// The text of a program, as CubeCL asks for it when it compiles one.
+struct Source(Numbered);
+
 impl KernelSource for Source {
     fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.program.source(Dialect::Pooled))
+        SourceTemplate::new(self.0.program.source(Dialect::Pooled))
     }
 
     fn id(&self) -> KernelId {
-        let [x, y, z] = self.program.workgroup;
+        let [x, y, z] = self.0.program.workgroup;
         // Unchecked: our loops end without CubeCL counting their turns.
-        KernelId::new::<Self>().info(self.number).mode(ExecutionMode::Unchecked).cube_dim(CubeDim::new_3d(x, y, z).into())
+        let id = KernelId::new::<Self>().info(self.0.clone());
+        id.mode(ExecutionMode::Unchecked).cube_dim(CubeDim::new_3d(x, y, z).into())
     }
 
     fn lang(&self) -> &'static str {

@@ -1,8 +1,18 @@
 //! The operations of training on kernels. Each returns nothing where kernels are not to be used or do not fit; its caller then takes the stock form.
 
+mod activation;
 mod attention;
+mod embedding;
+mod head;
 mod indexer;
+mod linear;
+mod norm;
 mod select;
 
+pub use activation::silu_mul;
 pub use attention::{Attended, Visible, attention};
+pub use embedding::embedding;
+pub use head::{HeadGradients, head_gradients};
+pub use linear::linear;
+pub use norm::rms_norm;
 pub use select::select;

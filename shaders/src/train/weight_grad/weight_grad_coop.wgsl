@@ -63,10 +63,12 @@ fn multiply(sums: ptr<function, Sums>, group_o: u32, group_i: u32) {
     var a: array<MatA, TILES_O>;
     for (var k = 0u; k < STEPS_K; k += 1u) { // unrolled
         for (var p = 0u; p < TILES_O; p += 1u) { // unrolled
-            a[p] = coopLoad<MatA>(&sh_dy[k * 16u * ROW_O + (group_o + p * 16u) / 4u], ROW_O);
+            let from_dy = k * 16u * ROW_O + (group_o + p * 16u) / 4u;
+            a[p] = coopLoad<MatA>(&sh_dy[from_dy], ROW_O);
         }
         for (var q = 0u; q < TILES_I; q += 1u) { // unrolled
-            let b = coopLoadT<MatB>(&sh_x[k * 16u * ROW_I + (group_i + q * 16u) / 4u], ROW_I);
+            let from_x = k * 16u * ROW_I + (group_i + q * 16u) / 4u;
+            let b = coopLoadT<MatB>(&sh_x[from_x], ROW_I);
             for (var p = 0u; p < TILES_O; p += 1u) { // unrolled
                 (*sums)[p * TILES_I + q] = coopMultiplyAdd(a[p], b, (*sums)[p * TILES_I + q]);
             }
@@ -75,11 +77,13 @@ fn multiply(sums: ptr<function, Sums>, group_o: u32, group_i: u32) {
 }
 
 // Stores a whole tile.
-fn store_all(sums: ptr<function, Sums>, to: u32) {
+fn store_all(sums: ptr<function, Sums>, first: u32) {
+    let stride = params.i;
     for (var p = 0u; p < TILES_O; p += 1u) { // unrolled
         for (var q = 0u; q < TILES_I; q += 1u) { // unrolled
+            let to = first + p * 16u * stride + q * 16u;
             let sum = (*sums)[p * TILES_I + q];
-            coopStoreT(sum, &parts[to + p * 16u * params.i + q * 16u], params.i);
+            coopStoreT(sum, &parts[to], stride);
         }
     }
 }
