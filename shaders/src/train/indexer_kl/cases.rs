@@ -86,10 +86,10 @@ fn index_rows(spec: IndexerKl, rows: u32) -> Vec<f32> {
     found
 }
 
-/// What rounding may do. With matrices, to products of attention what the forward kernel says, here for a mean over heads whose spread is 2; to g,
-/// 2^-11 of its size.
+/// What rounding may do. With matrices a probability is off by 2^-12 of its score's size, and g by 2^-12 of its own: on the shapes here rounded
+/// queries and keys alone move gradients by up to 1e-4, most of all those of weights.
 fn tolerance(spec: IndexerKl) -> f64 {
-    if spec.lanes.is_some() { 2e-3 } else { 2e-6 }
+    if spec.lanes.is_some() { 5e-4 } else { 2e-6 }
 }
 
 /// Buffers: q, k, v, what is seen, o, lse, index, logs, gradients.
