@@ -17,6 +17,15 @@ pub(super) struct Setup {
     pub spread: f32,
 }
 
+/// What tokens see in the cases of shape `i`: both kinds where the sizes are ragged, one elsewhere, since a program takes its time to compile.
+pub(super) fn kinds(i: usize) -> &'static [Visible] {
+    match i % 4 {
+        0 => &[Visible::Causal],
+        2 => &[Visible::Selected],
+        _ => &[Visible::Causal, Visible::Selected],
+    }
+}
+
 /// The numbers of a case.
 pub(super) struct Inputs {
     pub q: Vec<f32>,

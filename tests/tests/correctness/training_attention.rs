@@ -1,6 +1,7 @@
 //! Attention of training and the indexer's loss on kernels, against the stock operations that they stand for.
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use sferic_model::{IndexerTraining, Model, TensorSource, TensorSpec};
 use sferic_ops::{
     attention::mha,
     indexer::{index_scores, indexer_kl},
@@ -9,7 +10,15 @@ use sferic_ops::{
     train::{self, Visible},
 };
 use sferic_shaders::kernel::{Capabilities, Features};
-use sferic_testkit::device::resolved_gpu;
+use sferic_testkit::{
+    device::resolved_gpu,
+    tolerance::{Tol, assert_agree, values},
+};
+
+use crate::{
+    float64_layer::assert_kl_gradients,
+    tiny::{self, KL_DENSE, KL_SPARSE, TOKENS, config},
+};
 
 /// `[B, T, H, Dn + Dr, Dv]` and `[Hi, Di]`: widths that must be padded, and widths that need not be.
 const SHAPES: [([usize; 5], [usize; 2]); 2] = [([2, 37, 2, 12, 8], [3, 8]), ([1, 70, 3, 32, 16], [4, 16])];
@@ -138,5 +147,38 @@ fn selection_on_the_device_is_selection_on_the_host() {
             let bit = words[row * per_row + s / 32] >> (s % 32) & 1 == 1;
             assert_eq!(bit, *expected, "{}: row {row}, token {s}", capabilities.features);
         }
+    }
+}
+
+/// The layer of the specification in f32.
+struct Single;
+
+impl TensorSource for Single {
+    type Error = std::convert::Infallible;
+
+    fn tensor(&mut self, spec: &TensorSpec) -> Result<TensorData, Self::Error> {
+        tiny::Source.tensor(spec).map(|data| data.convert::<f32>())
+    }
+}
+
+#[test]
+fn the_layer_of_the_specification_has_its_losses_and_gradients_on_kernels() {
+    let Some((plain, tiers)) = tiers() else { return };
+    let device = plain.clone().autodiff();
+    let Ok(model) = Model::load(&config(), &mut Single, &device);
+    for capabilities in tiers {
+        let _enabled = kernels::enable(&plain, capabilities);
+        // Sizes that kernels refused would be right for another reason.
+        let (q, k, weights) = (random([1, 6, 4, 8], &device), random([1, 6, 8], &device), random([1, 6, 4], &device));
+        assert!(train::select(&q, &k, &weights, 3).is_some(), "{}", capabilities.features);
+        // Sums of about 30 terms in f32, ten in a row, of values of order 1; with matrices, factors of 11 bits.
+        let bound = if capabilities.features.coopmat { 5e-3 } else { 2e-6 };
+        let tol = Tol { abs: bound, rel: 0.0 };
+        for (stage, expected) in [(IndexerTraining::DenseWarmup, KL_DENSE), (IndexerTraining::Sparse, KL_SPARSE)] {
+            let ids = Tensor::from_data(TensorData::new(TOKENS.map(|id| id as i32).to_vec(), [1, TOKENS.len()]), &device);
+            let kl = model.forward_train(ids, stage).indexer_kl.unwrap();
+            assert_agree(&format!("KL, {stage:?}, {}", capabilities.features), &values(kl), &[expected], tol);
+        }
+        assert_kl_gradients(&model, &device, tol);
     }
 }

@@ -13,6 +13,8 @@ use crate::kernels::{Array, Cache, Kernel, capabilities};
 
 /// Keys of a page, as the kernel of scores reads them.
 const PAGE: usize = 64;
+/// Widths of index heads are padded to a multiple of this.
+const WIDTH: usize = 32;
 /// Scores that are kept at a time; 64 MiB of them.
 const MAX_SCORES: usize = 1 << 24;
 
@@ -27,12 +29,14 @@ const MAX_SCORES: usize = 1 << 24;
 /// - weights: `[B, T, Hi]` f32
 pub fn select(q: &Tensor<4>, keys: &Tensor<3>, weights: &Tensor<3>, k: usize) -> Option<Visible> {
     let device = capabilities(&q.device())?;
+    // Zeros behind queries and keys change no score.
+    let (q, keys) = (padded(q.clone().detach(), 3, WIDTH), padded(keys.clone().detach(), 2, WIDTH));
     let [n_batch, n_tokens, n_heads, dim] = q.dims();
     let passes = Passes::of([n_batch, n_tokens, n_heads, dim, k], &device)?;
-    let keys = padded(keys.clone().detach(), 1, PAGE);
+    let keys = padded(keys, 1, PAGE);
     let pages = keys.dims()[1] / PAGE;
     let keys = Array::from_float(if passes.keys == DType::F16 { keys.cast(DType::F16) } else { keys })?;
-    let (q, weights) = (Array::from_float(q.clone())?, Array::from_float(weights.clone())?);
+    let (q, weights) = (Array::from_float(q)?, Array::from_float(weights.clone())?);
     let plain = q.clone().into_tensor::<4>().device();
     let whole_numbers = |range| Array::from_int(Tensor::<1, Int>::arange(range, &plain));
     let words = n_tokens.div_ceil(32);

@@ -2,7 +2,7 @@
 
 use super::{Attention, attention};
 use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst, compare};
-use crate::train::inputs::{Setup, widen};
+use crate::train::inputs::{Setup, kinds, widen};
 use crate::train::{Sizes, Tiles, Visible, Widths};
 
 /// Widths, sizes `[B, T, H]`, tokens of a document and the spread of scores: one token; ragged ends; documents; scores that grow.
@@ -22,8 +22,8 @@ pub(in crate::train) const SHAPES: [([u32; 2], [u32; 3], u32, f32); 6] = [
 pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut found = Vec::new();
     for tiles in tiles(device) {
-        for ([qk, v], [b, t, h], document, spread) in SHAPES {
-            for visible in [Visible::Causal, Visible::Selected] {
+        for (i, ([qk, v], [b, t, h], document, spread)) in SHAPES.into_iter().enumerate() {
+            for &visible in kinds(i) {
                 let spec = Attention { widths: Widths { qk, v }, visible, tiles };
                 if !spec.fits(device) {
                     continue;

@@ -3,7 +3,7 @@
 use super::{AttentionGrad, Side, attention_grad};
 use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst, compare};
 use crate::train::attention::{Attention, cases::SHAPES};
-use crate::train::inputs::{Setup, widen};
+use crate::train::inputs::{Setup, kinds, widen};
 use crate::train::{Sizes, Tiles, Visible, Widths};
 
 /// The correctness cases that `device` offers. Output and logarithms come from the forward kernel of the same tier.
@@ -13,8 +13,8 @@ use crate::train::{Sizes, Tiles, Visible, Widths};
 pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut found = Vec::new();
     for tiles in tiles(device) {
-        for ([qk, v], [b, t, h], document, spread) in SHAPES[..5].iter().copied() {
-            for visible in [Visible::Causal, Visible::Selected] {
+        for (i, ([qk, v], [b, t, h], document, spread)) in SHAPES[..5].iter().copied().enumerate() {
+            for &visible in kinds(i) {
                 let specs = both(Widths { qk, v }, visible, tiles);
                 if specs.iter().all(|spec| spec.fits(device)) {
                     let sizes = Sizes { b, t, h, scale: (qk as f32).powf(-0.5) };

@@ -226,6 +226,8 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
             if OWN_KEYS {
                 advance(&item, HEADS + HI + j + 1u, 1u - place, at, lid);
                 place = 1u - place;
+                // The next head's weights are read before its rows are.
+                workgroupBarrier();
             }
         }
         if !OWN_KEYS {
