@@ -286,7 +286,7 @@ fn a_model_has_the_loss_and_gradients_of_the_stock_form() {
         });
         let config = Config::from_json(&config).unwrap();
         let model = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &device).unwrap();
-        let [b, t] = [2, 20];
+        let [b, t] = [2_usize, 20];
         let ids = |factor: i32| (0..(b * t) as i32).map(|n| (n * factor + 1) % 40).collect::<Vec<_>>();
         let run = |loss_scale: f64, mode: IndexerTraining| {
             let inputs = Tensor::<2, Int>::from_data(TensorData::new(ids(7), [b, t]), &device);
