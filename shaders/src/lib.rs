@@ -20,6 +20,7 @@ pub mod rope;
 pub mod sample;
 pub mod shared;
 pub mod suites;
+pub mod train;
 
 /// Every operation, in the order of its first use in one decode step.
 pub const OPERATIONS: &[&str] = &[
@@ -50,6 +51,18 @@ pub const OPERATIONS: &[&str] = &[
     "moe/combine",
     "moe/experts",
     "sample/next_token",
+    "train/silu_mul",
+    "train/heads",
+    "train/cross_entropy",
+    "train/embed_grad",
+    "train/rms_norm_grad",
+    "train/transpose",
+    "train/attention",
+    "train/attention_grad",
+    "train/indexer_kl",
+    "train/selection_bits",
+    "train/weight_grad",
+    "train/sum_parts",
 ];
 
 /// Returns `Σ_i a_i · b_i`.

@@ -130,6 +130,11 @@ impl Device {
         }
     }
 
+    /// What kernels find on `adapter` once all its features and limits are asked for.
+    pub fn offered_by(adapter: &wgpu::Adapter) -> Capabilities {
+        capabilities(adapter, &adapter.get_info())
+    }
+
     /// Takes a device that exists: one that Burn, or an application's renderer, has opened on `adapter`.
     pub fn from_parts(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = adapter.get_info();

@@ -29,6 +29,6 @@ pub use model::{Logits, Model, ModelError, Output, Replay, Request, Settings};
 pub use programs::programs;
 pub use sequence::Sequence;
 pub use sferic_gpu::Device;
-pub use sferic_shaders::kernel::WeightFormat;
+pub use sferic_shaders::kernel::{Capabilities, WeightFormat};
 pub use sferic_shaders::sample::next_token::{IN_PROMPT, MAX_VOCABULARY, Settings as Sampling};
 pub use weights::{LoadError, ModelWeights, Source};

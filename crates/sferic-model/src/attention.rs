@@ -6,9 +6,11 @@ use burn::{
 };
 use sferic_ops::{
     attention::{dense_mqa, mha, sparse_mqa},
+    indexer::{index_scores, indexer_kl},
     quant,
     rope::{RopeLayout, Rotation},
     select::{Selection, causal_mask},
+    train,
 };
 
 use crate::{
@@ -89,12 +91,19 @@ struct Queries {
 pub(crate) struct TrainAttention {
     /// `[B, T, D]`
     pub output: Tensor<3>,
-    /// `[B, H, T, S]`
-    pub probabilities: Tensor<4>,
-    /// Index scores `[B, T, S]` of a block with an indexer, from detached inputs.
-    pub scores: Option<Tensor<3>>,
-    /// `[B, T, S]` or `[1, T, S]`, the tokens attended to
-    pub mask: Tensor<3, Bool>,
+    /// The loss of a block's indexer, the mean over tokens (spec §6.3); `[1]`
+    pub indexer_kl: Option<Tensor<1>>,
+}
+
+/// What the indexer makes of detached inputs.
+#[derive(Clone)]
+struct Index {
+    /// `[B, T, Hi, Di]`
+    q: Tensor<4>,
+    /// `[B, T, Di]`
+    k: Tensor<3>,
+    /// `[B, T, Hi]`
+    weights: Tensor<3>,
 }
 
 impl Attention {
@@ -173,7 +182,7 @@ impl Attention {
                 };
                 match step.options.form {
                     AttentionForm::Mqa => self.absorbed(queries, rows, mask),
-                    AttentionForm::Auto | AttentionForm::Mha => self.expanded(queries, rows, mask).0,
+                    AttentionForm::Auto | AttentionForm::Mha => self.expanded(queries, rows, mask),
                 }
             }
         };
@@ -206,26 +215,86 @@ impl Attention {
         self.o_proj.forward(u)
     }
 
-    /// Runs a whole batch of sequences from position 0 in the expanded form, keeping what the indexer's loss needs.
+    /// Runs a whole batch of sequences from position 0 in the expanded form.
     ///
     /// The indexer sees detached inputs: it learns from its own loss alone (spec §6.2).
     pub(crate) fn forward_train(&self, x: Tensor<3>, step: &Step, sparse: bool, with_indexer: bool) -> TrainAttention {
-        let [_, n_tokens, _] = x.dims();
-        let queries = self.queries(x.clone(), &step.rotation);
-        let rows = self.latent_rows(x.clone(), step);
-        let scores = self.indexer.as_ref().filter(|_| with_indexer).zip(queries.qr.clone()).map(|(indexer, qr)| {
-            let x = x.detach();
-            let keys = indexer.keys(x.clone(), &step.index_rotation, &step.options);
-            indexer.scores(x, qr.detach(), keys, &step.index_rotation, &step.options)
+        let (q, qr) = self.query_rows(x.clone());
+        let a = self.kv_a_proj_with_mqa.forward(x.clone()); // [B, T, C+Dr]
+        let indexer = self.indexer.as_ref().filter(|_| with_indexer).zip(qr.clone());
+        let index = indexer.map(|(indexer, qr)| {
+            let (x, rotation, options) = (x.detach(), &step.index_rotation, &step.options);
+            Index {
+                q: indexer.queries(qr.detach(), rotation, options),
+                k: indexer.keys(x.clone(), rotation, options),
+                weights: indexer.weights(x),
+            }
         });
+        let (u, indexer_kl) = match self.streamed(&q, &a, step, index.as_ref(), sparse) {
+            Some(found) => found,
+            None => {
+                let queries = self.rotated(q, qr, &step.rotation);
+                let (q, k, v) = self.heads(queries, self.cached_rows(a, step));
+                self.whole(q, k, v, index, sparse)
+            }
+        };
+        TrainAttention { output: self.o_proj.forward(self.concatenated(u)), indexer_kl }
+    }
+
+    /// Attention of training and the indexer's loss on kernels, or nothing where the stock form is to be taken.
+    ///
+    /// # Shapes
+    /// - q: `[B, T, H · (Dn + Dr)]`, before the rotation
+    /// - a: `[B, T, C + Dr]`, before the norm and the rotation
+    fn streamed(
+        &self,
+        q: &Tensor<3>,
+        a: &Tensor<3>,
+        step: &Step,
+        index: Option<&Index>,
+        sparse: bool,
+    ) -> Option<(Tensor<4>, Option<Tensor<1>>)> {
+        let Dims { n_heads, d_nope, d_rope, d_value, d_latent, scale, rope_layout } = self.dims;
+        if !train::fits(&q.device()) {
+            return None;
+        }
+        let visible = match (index, &self.indexer) {
+            (Some(index), Some(indexer)) if sparse && q.dims()[1] > indexer.index_topk => {
+                train::select(&index.q, &index.k, &index.weights, indexer.index_topk)?
+            }
+            _ => train::Visible::Causal,
+        };
+        let latent = self.kv_a_layernorm.forward(a.clone().narrow(2, 0, d_latent)); // c^{KV}
+        let kv = self.kv_b_proj.forward(latent);
+        let rows = train::Rows { q: q.clone(), kv, key: a.clone().narrow(2, d_latent, d_rope) };
+        let block = train::Block { n_heads, d_nope, d_value, scale, layout: rope_layout };
+        let attended = train::latent_attention(&rows, &step.rotation, &block, &visible)?;
+        let indexer_kl = match index.cloned() {
+            Some(Index { q, k, weights }) => Some(attended.indexer_kl(q, k, weights)?),
+            None => None,
+        };
+        Some((attended.output, indexer_kl))
+    }
+
+    /// Attention of training and the indexer's loss in stock operations, with scores and probabilities of all pairs of tokens.
+    fn whole(
+        &self,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        v: Tensor<4>,
+        index: Option<Index>,
+        sparse: bool,
+    ) -> (Tensor<4>, Option<Tensor<1>>) {
+        let n_tokens = q.dims()[1];
+        let scores = index.map(|Index { q, k, weights }| index_scores(q, k, weights));
         let mask = match (&scores, &self.indexer) {
             (Some(scores), Some(indexer)) if sparse && n_tokens > indexer.index_topk => {
                 Selection::top_k(scores.clone(), 0, indexer.index_topk).to_mask(n_tokens)
             }
-            _ => causal_mask(n_tokens, n_tokens, 0, &rows.device()).unsqueeze_dim(0),
+            _ => causal_mask(n_tokens, n_tokens, 0, &q.device()).unsqueeze_dim(0),
         };
-        let (u, probabilities) = self.expanded(queries, rows, mask.clone());
-        TrainAttention { output: self.o_proj.forward(u), probabilities, scores, mask }
+        let (u, probabilities) = mha(q, k, v, mask.clone(), self.dims.scale);
+        (u, scores.map(|scores| indexer_kl(scores, probabilities, mask)))
     }
 
     /// Updates `selection` for this layer: none in dense mode, all of a short context, else the indexer's choice.
@@ -248,9 +317,16 @@ impl Attention {
 
     /// Projects and rotates the queries.
     fn queries(&self, x: Tensor<3>, rotation: &Rotation) -> Queries {
-        let [n_batch, n_tokens, _] = x.dims();
-        let Dims { n_heads, d_nope, d_rope, .. } = self.dims;
-        let (q, qr) = match (&self.q_proj, &self.q_a_proj, &self.q_a_layernorm, &self.q_b_proj) {
+        let (q, qr) = self.query_rows(x);
+        self.rotated(q, qr, rotation)
+    }
+
+    /// Projects the queries; returns them and their latent.
+    ///
+    /// # Shapes
+    /// - returns: `[B, T, H · (Dn + Dr)]`, `[B, T, q_lora_rank]`
+    fn query_rows(&self, x: Tensor<3>) -> (Tensor<3>, Option<Tensor<3>>) {
+        match (&self.q_proj, &self.q_a_proj, &self.q_a_layernorm, &self.q_b_proj) {
             (_, Some(q_a_proj), Some(q_a_layernorm), Some(q_b_proj)) => {
                 let qr = q_a_layernorm.forward(q_a_proj.forward(x)); // [B, T, q_lora_rank] c^Q
                 (q_b_proj.forward(qr.clone()), Some(qr))
@@ -258,7 +334,13 @@ impl Attention {
             (Some(q_proj), ..) => (q_proj.forward(x), None),
             // `load` builds one of the two.
             _ => (x, None),
-        };
+        }
+    }
+
+    /// Rotates projected queries.
+    fn rotated(&self, q: Tensor<3>, qr: Option<Tensor<3>>, rotation: &Rotation) -> Queries {
+        let [n_batch, n_tokens, _] = q.dims();
+        let Dims { n_heads, d_nope, d_rope, .. } = self.dims;
         let q = q.reshape([n_batch, n_tokens, n_heads, d_nope + d_rope]);
         let nope = q.clone().narrow(3, 0, d_nope); // q^C
         let rope = rotation.apply(q.narrow(3, d_nope, d_rope), self.dims.rope_layout); // q^R
@@ -271,9 +353,16 @@ impl Attention {
     /// - x: `[B, T, D]`
     /// - returns: `[B, T, C + Dr]`
     fn latent_rows(&self, x: Tensor<3>, step: &Step) -> Tensor<3> {
-        let [n_batch, n_tokens, _] = x.dims();
+        self.cached_rows(self.kv_a_proj_with_mqa.forward(x), step)
+    }
+
+    /// Returns the cache rows of projected tokens.
+    ///
+    /// # Shapes
+    /// - a, returned: `[B, T, C + Dr]`
+    fn cached_rows(&self, a: Tensor<3>, step: &Step) -> Tensor<3> {
+        let [n_batch, n_tokens, _] = a.dims();
         let Dims { d_latent, d_rope, rope_layout, .. } = self.dims;
-        let a = self.kv_a_proj_with_mqa.forward(x); // [B, T, C+Dr]
         let c = self.kv_a_layernorm.forward(a.clone().narrow(2, 0, d_latent)); // c^{KV}
         let c = match step.options.latent_format {
             CacheFormat::F32 => c,
@@ -285,18 +374,31 @@ impl Attention {
     }
 
     /// Attention over all cached rows, expanded per head (form (a) of spec §2.4).
-    fn expanded(&self, queries: Queries, rows: Tensor<3>, mask: Tensor<3, Bool>) -> (Tensor<3>, Tensor<4>) {
-        let Dims { n_heads, d_nope, d_rope, d_value, d_latent, scale, .. } = self.dims;
+    fn expanded(&self, queries: Queries, rows: Tensor<3>, mask: Tensor<3, Bool>) -> Tensor<3> {
+        let (q, k, v) = self.heads(queries, rows);
+        self.concatenated(mha(q, k, v, mask, self.dims.scale).0)
+    }
+
+    /// Queries, keys and values of each head.
+    ///
+    /// # Shapes
+    /// - rows: `[B, S, C + Dr]`
+    /// - returns: `[B, T, H, Dn + Dr]`, `[B, S, H, Dn + Dr]`, `[B, S, H, Dv]`
+    fn heads(&self, queries: Queries, rows: Tensor<3>) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        let Dims { n_heads, d_nope, d_rope, d_value, d_latent, .. } = self.dims;
         let [n_batch, n_context, _] = rows.dims();
         let kv = self.kv_b_proj.forward(rows.clone().narrow(2, 0, d_latent));
         let kv = kv.reshape([n_batch, n_context, n_heads, d_nope + d_value]);
         let kr = rows.narrow(2, d_latent, d_rope).reshape([n_batch, n_context, 1, d_rope]).repeat_dim(2, n_heads);
-        let k = Tensor::cat(vec![kv.clone().narrow(3, 0, d_nope), kr], 3); // [B, S, H, Dn+Dr]
-        let v = kv.narrow(3, d_nope, d_value); // [B, S, H, Dv]
-        let q = Tensor::cat(vec![queries.nope, queries.rope], 3);
-        let n_tokens = q.dims()[1];
-        let (o, probabilities) = mha(q, k, v, mask, scale);
-        (o.reshape([n_batch, n_tokens, n_heads * d_value]), probabilities)
+        let k = Tensor::cat(vec![kv.clone().narrow(3, 0, d_nope), kr], 3);
+        let v = kv.narrow(3, d_nope, d_value);
+        (Tensor::cat(vec![queries.nope, queries.rope], 3), k, v)
+    }
+
+    /// `[B, T, H, Dv]` as `[B, T, H · Dv]`.
+    fn concatenated(&self, o: Tensor<4>) -> Tensor<3> {
+        let [n_batch, n_tokens, n_heads, d_value] = o.dims();
+        o.reshape([n_batch, n_tokens, n_heads * d_value])
     }
 
     /// Attention over all cached rows in the absorbed form (form (b) of spec §2.4).

@@ -87,14 +87,29 @@ impl Indexer {
     /// - keys: `[B, S, Di]`
     /// - returns: `[B, T, S]`
     pub fn scores(&self, x: Tensor<3>, qr: Tensor<3>, keys: Tensor<3>, rotation: &Rotation, options: &Options) -> Tensor<3> {
-        let [n_batch, n_tokens, _] = x.dims();
+        index_scores(self.queries(qr, rotation, options), keys, self.weights(x))
+    }
+
+    /// Returns the index queries `q^I`.
+    ///
+    /// # Shapes
+    /// - qr: `[B, T, q_lora_rank]`
+    /// - returns: `[B, T, Hi, Di]`
+    pub fn queries(&self, qr: Tensor<3>, rotation: &Rotation, options: &Options) -> Tensor<4> {
+        let [n_batch, n_tokens, _] = qr.dims();
         let q = self.wq_b.forward(qr); // [B, T, Hi·Di]
-        let q = q.reshape([n_batch, n_tokens, self.index_n_heads, self.index_head_dim]);
-        let q = self.encode(q, rotation, options);
+        self.encode(q.reshape([n_batch, n_tokens, self.index_n_heads, self.index_head_dim]), rotation, options)
+    }
+
+    /// Returns the weights of the index queries with their constants.
+    ///
+    /// # Shapes
+    /// - x: `[B, T, D]`, after `input_layernorm`
+    /// - returns: `[B, T, Hi]`
+    pub fn weights(&self, x: Tensor<3>) -> Tensor<3> {
         // Both constants are kept although they do not change the order: they set the temperature of the KL softmax (spec §3.2).
         let scale = ((self.index_n_heads * self.index_head_dim) as f64).powf(-0.5);
-        let w = self.weights_proj.forward(x).mul_scalar(scale); // [B, T, Hi]
-        index_scores(q, keys, w)
+        self.weights_proj.forward(x).mul_scalar(scale)
     }
 
     /// Rotates the first `Dr` components, then applies the optional Hadamard transform and FP8 rounding.

@@ -73,17 +73,17 @@ impl DecoderLayer {
         self.feed_forward(self.residual(h, attended))
     }
 
-    /// Runs a batch of whole sequences for training; returns the new hidden states and what the indexer's loss needs.
+    /// Runs a batch of whole sequences for training; returns the new hidden states and the indexer's loss.
     pub(crate) fn forward_train(
         &self,
         h: Tensor<3>,
         step: &Step,
         sparse: bool,
         with_indexer: bool,
-    ) -> (Tensor<3>, TrainAttention) {
-        let trained = self.self_attn.forward_train(self.input_layernorm.forward(h.clone()), step, sparse, with_indexer);
-        let h = self.feed_forward(self.residual(h, trained.output.clone()));
-        (h, trained)
+    ) -> (Tensor<3>, Option<Tensor<1>>) {
+        let x = self.input_layernorm.forward(h.clone());
+        let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, step, sparse, with_indexer);
+        (self.feed_forward(self.residual(h, output)), indexer_kl)
     }
 
     fn feed_forward(&self, h: Tensor<3>) -> Tensor<3> {

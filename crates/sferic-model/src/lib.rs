@@ -25,4 +25,4 @@ pub use cache::Cache;
 pub use config::{Config, ConfigError, IndexerType, ModelType, TensorSpec};
 pub use load::TensorSource;
 pub use model::{AttentionForm, AttentionMode, CacheFormat, IndexerTraining, Model, NoProbe, Options, Probe, TrainForward};
-pub use sferic_ops::{moe, rope, select};
+pub use sferic_ops::{kernels, moe, rope, select, train::HeadGradients};

@@ -4,7 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
-use sferic_ops::{linear, norm};
+use sferic_ops::{linear, norm, train};
 
 /// A linear layer `y = x · Wᵀ + b`.
 #[derive(Module, Debug)]
@@ -89,6 +89,11 @@ impl Embedding {
         let [n_batch, n_tokens] = token_ids.dims();
         let weight = self.weight.val();
         let d_model = weight.dims()[1];
-        weight.select(0, token_ids.reshape([n_batch * n_tokens])).reshape([n_batch, n_tokens, d_model])
+        let ids = token_ids.reshape([n_batch * n_tokens]);
+        let rows = match train::embedding(&weight, &ids) {
+            Some(rows) => rows,
+            None => weight.select(0, ids),
+        };
+        rows.reshape([n_batch, n_tokens, d_model])
     }
 }

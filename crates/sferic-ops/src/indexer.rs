@@ -1,6 +1,11 @@
-//! Scores of the lightning indexer (spec §3.1).
+//! Scores of the lightning indexer (spec §3.1), and the loss that it learns from (spec §6.3).
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Bool, Tensor, activation};
+
+/// Index scores outside the support: far below any real score, and finite.
+const OUTSIDE: f32 = -1.0e30;
+/// Keeps `ln p` finite where `p` underflows; the term itself is zero there.
+const TINY: f32 = 1.0e-30;
 
 /// Returns `I[t, s] = Σ_h w[t, h] · max(0, q[t, h] · k[s])`.
 ///
@@ -25,4 +30,21 @@ pub fn index_scores(q: Tensor<4>, k: Tensor<3>, weights: Tensor<3>) -> Tensor<3>
     relu.mul(weights.unsqueeze_dim(3)) // [B, T, Hi, S]
         .sum_dim(2)
         .reshape([n_batch, n_tokens, n_context])
+}
+
+/// Returns `mean_t KL(p_t || softmax(I_t))` on the support, with the head-averaged attention, which is a constant, as the target.
+///
+/// # Shapes
+/// - scores: `[B, T, S]`
+/// - probabilities: `[B, H, T, S]`
+/// - mask: `[B, T, S]` or `[1, T, S]`, true on the support
+/// - returns: `[1]`
+pub fn indexer_kl(scores: Tensor<3>, probabilities: Tensor<4>, mask: Tensor<3, Bool>) -> Tensor<1> {
+    let [n_batch, n_tokens, n_context] = scores.dims();
+    let target: Tensor<3> = probabilities.detach().mean_dim(1).reshape([n_batch, n_tokens, n_context]);
+    let outside: Tensor<3, Bool> = mask.bool_not().expand([n_batch, n_tokens, n_context]);
+    let log_pi = activation::log_softmax(scores.mask_fill(outside, OUTSIDE), 2);
+    let log_p = target.clone().clamp_min(TINY).log();
+    let kl = target.mul(log_p.sub(log_pi)).sum_dim(2); // [B, T, 1]
+    kl.mean()
 }

@@ -11,12 +11,14 @@
 
 pub mod attention;
 pub mod indexer;
+pub mod kernels;
 pub mod linear;
 pub mod moe;
 pub mod norm;
 pub mod quant;
 pub mod rope;
 pub mod select;
+pub mod train;
 
 /// The score of a masked position: far below any real score and finite, because WGSL does not promise infinities.
 pub(crate) const MASKED: f32 = -1.0e30;

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::train;
+
 /// Returns `y = g · x / sqrt(mean(x²) + eps)` over the last dimension.
 ///
 /// # Shapes
@@ -12,6 +14,9 @@ use burn::tensor::Tensor;
 /// # Source
 /// Spec §2.1: the whole computation in one precision, the weight applied before any rounding.
 pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
+    if let Some(y) = train::rms_norm(&x, &weight, eps) {
+        return y;
+    }
     let mean_square = x.clone().square().mean_dim(2);
     x.div(mean_square.add_scalar(eps).sqrt()).mul(weight.unsqueeze())
 }

@@ -83,6 +83,11 @@ impl Rotation {
         Self { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
+    /// Cosines and sines side by side, `[T, R/2, 2]`, off any graph.
+    pub(crate) fn turns(&self) -> Tensor<3> {
+        Tensor::stack(vec![self.cos.clone().inner(), self.sin.clone().inner()], 2)
+    }
+
     /// Rotates the last dimension of `x`, all of it.
     ///
     /// # Shapes

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use burn::tensor::{DType, Device};
-use sferic_engine::{DeviceChoice, EngineError, resolve_device};
+use sferic_engine::{DeviceChoice, EngineError, ResolvedDevice, resolve_device};
 
 /// A device with the precision that a test uses on it.
 #[derive(Clone, Debug)]
@@ -28,11 +28,19 @@ pub fn cpu() -> Device {
 /// # Panics
 /// When there is none although `SFERIC_REQUIRE_GPU` is `1`, and when the driver does not start.
 pub fn gpu() -> Option<Device> {
-    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    resolved_gpu().map(|resolved| resolved.burn_device())
+}
+
+/// As [`gpu`], with what kernels find on the adapter.
+///
+/// # Panics
+/// As [`gpu`].
+pub fn resolved_gpu() -> Option<ResolvedDevice> {
+    static DEVICE: OnceLock<Option<ResolvedDevice>> = OnceLock::new();
     let device = DEVICE.get_or_init(|| match pollster::block_on(resolve_device(&DeviceChoice::Gpu(None))) {
         Ok(resolved) => {
             println!("{}", resolved.reason);
-            Some(resolved.burn_device())
+            Some(resolved)
         }
         Err(EngineError::NoGpu) => None,
         Err(error) => panic!("the wgpu adapter does not start: {error}"),

@@ -113,6 +113,9 @@ pub struct TrainConfig {
     pub sparse_from_step: Option<usize>,
     /// First step of the final phase, which draws by `final_weight`; never when absent.
     pub final_phase_step: Option<usize>,
+    /// Factor on gradients where products round to f16, a power of two; it is halved when they overflow. Elsewhere there is none.
+    #[serde(default = "default_loss_scale")]
+    pub loss_scale: f64,
     /// Rows of logits held at once in the loss.
     #[serde(default = "default_loss_chunk_rows")]
     pub loss_chunk_rows: usize,
@@ -181,6 +184,9 @@ fn default_max_grad_norm() -> f64 {
 }
 fn default_indexer_kl_weight() -> f64 {
     1.0
+}
+fn default_loss_scale() -> f64 {
+    65_536.0
 }
 fn default_loss_chunk_rows() -> usize {
     8192
@@ -279,6 +285,9 @@ impl PretrainConfig {
         if train.warmup_steps >= train.steps {
             let expected = format!("fewer than train.steps ({})", train.steps);
             return Err(TrainError::config("train.warmup_steps", expected, train.warmup_steps.to_string()));
+        }
+        if train.loss_scale < 1.0 || train.loss_scale.log2().fract() != 0.0 {
+            return Err(TrainError::config("train.loss_scale", "a power of two of at least 1", train.loss_scale.to_string()));
         }
         if let Some(beta) = train.betas.iter().find(|beta| !(0.0..1.0).contains(*beta)) {
             return Err(TrainError::config("train.betas", "two numbers from 0 to below 1", beta.to_string()));

@@ -25,6 +25,8 @@ pub struct LossOptions {
     pub indexer_kl_weight: f64,
     /// Rows of logits held at once.
     pub chunk_rows: usize,
+    /// Factor on all gradients, a power of two: it lifts them into the range of f16 where products round to it.
+    pub loss_scale: f64,
 }
 
 /// The loss of one micro-batch, off the autodiff graph.
@@ -36,7 +38,7 @@ pub struct LossParts {
     pub indexer_kl: Option<Tensor<1>>,
 }
 
-/// Adds the gradients of `scale · (mean CE + weight · KL)` to `gradients` and returns the loss.
+/// Adds the gradients of `loss_scale · scale · (mean CE + weight · KL)` to `gradients` and returns the loss.
 ///
 /// The head is run and differentiated chunk by chunk on detached hidden states; their gradients then enter the rest of the model
 /// as one product. This gives the same gradients as the whole expression, and holds the logits of one chunk instead of all.
@@ -59,16 +61,18 @@ pub fn accumulate_gradients(
     let mut upstream = Vec::new();
     for from in (0..n_rows).step_by(options.chunk_rows) {
         let to = (from + options.chunk_rows).min(n_rows);
-        let leaf = Tensor::from_inner(rows.clone().narrow(0, from, to - from)).require_grad();
-        let logits = model.logits(leaf.clone().reshape([1, to - from, width]));
-        let vocab_size = logits.dims()[2];
+        let rows = rows.clone().narrow(0, from, to - from);
         let targets = targets.clone().narrow(0, from, to - from);
-        let loss = cross_entropy_sum(logits.reshape([to - from, vocab_size]), targets).mul_scalar(scale);
-        let mut grads = loss.backward();
-        // A leaf that took part always has a gradient; zeros would only mean that the head ignores its input.
-        upstream.push(leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.clone().inner().zeros_like()));
-        gradients.accumulate(model, GradientsParams::from_module(&mut grads, model));
-        let loss = loss.inner();
+        let (loss, gradient) = match model.head_gradients(&rows, &targets, scale * options.loss_scale) {
+            Some((head, weight)) => {
+                let mut grads = GradientsParams::new();
+                grads.register(weight, head.weight);
+                gradients.accumulate(model, grads);
+                (head.loss.mul_scalar(scale), head.hidden)
+            }
+            None => differentiate(model, rows, targets, [scale, options.loss_scale], gradients),
+        };
+        upstream.push(gradient);
         total = Some(match total {
             Some(total) => total.add(loss),
             None => loss,
@@ -78,12 +82,32 @@ pub fn accumulate_gradients(
     let mut objective = forward.hidden.mul(Tensor::from_inner(upstream)).sum();
     let indexer_kl = forward.indexer_kl.map(|kl| kl.mul_scalar(options.scale));
     if let Some(kl) = &indexer_kl {
-        objective = objective.add(kl.clone().mul_scalar(options.indexer_kl_weight));
+        objective = objective.add(kl.clone().mul_scalar(options.indexer_kl_weight * options.loss_scale));
     }
     let mut grads = objective.backward();
     gradients.accumulate(model, GradientsParams::from_module(&mut grads, model));
     let cross_entropy = total.unwrap_or_else(|| Tensor::zeros([1], &rows.device()));
     LossParts { cross_entropy, indexer_kl: indexer_kl.map(Tensor::inner) }
+}
+
+/// Returns the loss of some rows times `scale` and the gradient of their hidden states, and adds those of the head, all of them times `loss_scale`.
+fn differentiate(
+    model: &Model,
+    rows: Tensor<2>,
+    targets: Tensor<1, Int>,
+    [scale, loss_scale]: [f64; 2],
+    gradients: &mut GradientsAccumulator<Model>,
+) -> (Tensor<1>, Tensor<2>) {
+    let [n_rows, width] = rows.dims();
+    let leaf = Tensor::from_inner(rows).require_grad();
+    let logits = model.logits(leaf.clone().reshape([1, n_rows, width]));
+    let vocab_size = logits.dims()[2];
+    let loss = cross_entropy_sum(logits.reshape([n_rows, vocab_size]), targets).mul_scalar(scale * loss_scale);
+    let mut grads = loss.backward();
+    // A leaf that took part always has a gradient; zeros would only mean that the head ignores its input.
+    let gradient = leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.clone().inner().zeros_like());
+    gradients.accumulate(model, GradientsParams::from_module(&mut grads, model));
+    (loss.inner().div_scalar(loss_scale), gradient)
 }
 
 #[cfg(test)]

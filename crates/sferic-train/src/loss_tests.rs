@@ -97,10 +97,12 @@ fn chunked_gradients_equal_those_of_the_whole_expression() {
         let grads = loss.add(indexer_kl.unwrap().mul_scalar(0.5)).backward();
         collect(&model, GradientsParams::from_grads(grads, &model))
     };
-    for chunk_rows in [3, 1000] {
+    let mut losses = Vec::new();
+    for (chunk_rows, loss_scale) in [(3, 1.0), (1000, 1.0), (1000, 4096.0)] {
         let mut gradients = GradientsAccumulator::new();
-        let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows };
-        accumulate_gradients(&model, forward(), &wanted, &options, &mut gradients);
+        let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows, loss_scale };
+        let loss = accumulate_gradients(&model, forward(), &wanted, &options, &mut gradients);
+        losses.push(loss.cross_entropy.into_scalar::<f32>());
         let chunked = collect(&model, gradients.grads());
         assert_eq!(chunked.len(), whole.len());
         for (tensor_idx, (chunked, whole)) in chunked.iter().zip(&whole).enumerate() {
@@ -110,8 +112,10 @@ fn chunked_gradients_equal_those_of_the_whole_expression() {
             // Two orders of a sum of n terms differ by at most n roundings of its largest partial sum; n = rows · width.
             let bound = (n_batch * n_tokens * config.hidden_size) as f32 * f32::EPSILON * largest;
             for (a, b) in chunked.iter().zip(whole) {
+                let a = a / loss_scale as f32;
                 assert!((a - b).abs() <= bound, "tensor {tensor_idx}, chunks of {chunk_rows}: {a}, {b}");
             }
         }
     }
+    assert_eq!(losses[1], losses[2], "the factor is not part of the loss");
 }

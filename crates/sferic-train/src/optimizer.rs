@@ -16,6 +16,8 @@ use crate::config::TrainConfig;
 
 /// Names of the vectors in a checkpoint.
 const GROUPS: [&str; 2] = ["decayed", "plain"];
+/// Name of the factor on gradients in a checkpoint's metadata.
+const LOSS_SCALE: &str = "loss_scale";
 
 /// AdamW with decoupled weight decay on matrices and clipping by the global norm.
 ///
@@ -27,6 +29,7 @@ pub struct Optimizer {
     rules: [AdamW; 2],
     states: [Option<AdamWState<1>>; 2],
     max_grad_norm: f64,
+    loss_scale: f64,
 }
 
 impl std::fmt::Debug for Optimizer {
@@ -47,20 +50,57 @@ impl Optimizer {
                 .with_weight_decay(weight_decay as f32)
                 .build()
         };
-        Self { rules: [rule(train.weight_decay), rule(0.0)], states: [None, None], max_grad_norm: train.max_grad_norm }
+        let rules = [rule(train.weight_decay), rule(0.0)];
+        Self { rules, states: [None, None], max_grad_norm: train.max_grad_norm, loss_scale: 1.0 }
     }
 
-    /// Clips the gradients, updates the model and returns it with the gradient's norm before clipping, `[1]` on the device.
+    /// Sets the factor that gradients carry, a power of two; 1 unless products round to f16.
+    #[must_use]
+    pub fn with_loss_scale(self, loss_scale: f64) -> Self {
+        Self { loss_scale, ..self }
+    }
+
+    /// The factor that the next step's gradients have to carry.
+    pub fn loss_scale(&self) -> f64 {
+        self.loss_scale
+    }
+
+    /// Takes the factor out of the gradients, clips them, updates the model and returns it with the gradient's norm before clipping, `[1]` on the
+    /// device.
     ///
-    /// The gradient is scaled by `min(1, max_grad_norm / norm)`; nothing is read from the device.
-    pub fn step(&mut self, model: Model, gradients: GradientsParams, lr: f64) -> (Model, Tensor<1>) {
+    /// The gradient is scaled by `min(1, max_grad_norm / norm)`. Nothing is read from the device while the factor is 1. With a factor the norm is
+    /// read: where it is not finite the step is skipped, the factor is halved, and there is no norm.
+    ///
+    /// # Errors
+    /// [`TrainError::Device`] when the norm cannot be read; `step` only goes into the message.
+    pub fn step(
+        &mut self,
+        model: Model,
+        gradients: GradientsParams,
+        lr: f64,
+        step: usize,
+    ) -> Result<(Model, Option<Tensor<1>>), TrainError> {
         let mut flat = Flatten { gradients, values: [Vec::new(), Vec::new()], grads: [Vec::new(), Vec::new()] };
         model.visit(&mut flat);
         let grads = flat.grads.map(cat);
         let values = flat.values.map(cat);
         let squares = grads.iter().flatten().map(|grad| grad.clone().square().sum());
-        let norm = squares.reduce(Tensor::add).unwrap_or_else(|| Tensor::zeros([1], &model.device().inner())).sqrt();
-        let scale = norm.clone().recip().mul_scalar(self.max_grad_norm).clamp_max(1.0);
+        let mut norm = squares.reduce(Tensor::add).unwrap_or_else(|| Tensor::zeros([1], &model.device().inner())).sqrt();
+        let scaled = self.loss_scale > 1.0;
+        if scaled {
+            norm = norm.div_scalar(self.loss_scale);
+            let action = "reading the gradient's norm";
+            let error = |error: String| TrainError::Device { step, action, message: error };
+            let value = norm.clone().try_into_scalar::<f32>().map_err(|failed| error(failed.to_string()))?;
+            if !value.is_finite() {
+                self.loss_scale /= 2.0;
+                return Ok((model, None));
+            }
+        }
+        let mut scale = norm.clone().recip().mul_scalar(self.max_grad_norm).clamp_max(1.0);
+        if scaled {
+            scale = scale.div_scalar(self.loss_scale);
+        }
         let mut updated = [None, None];
         for (group_idx, (value, grad)) in values.into_iter().zip(grads).enumerate() {
             let (Some(value), Some(grad)) = (value, grad) else { continue };
@@ -69,7 +109,7 @@ impl Optimizer {
             updated[group_idx] = Some(value);
             self.states[group_idx] = state;
         }
-        (model.map(&mut Replace { updated, offsets: [0, 0] }), norm)
+        Ok((model.map(&mut Replace { updated, offsets: [0, 0] }), Some(norm)))
     }
 
     /// Writes the moments to a safetensors file.
@@ -79,6 +119,7 @@ impl Optimizer {
     pub fn save(&self, step: usize, path: &Path) -> Result<(), TrainError> {
         let mut tensors = Vec::new();
         let mut metadata = std::collections::BTreeMap::new();
+        metadata.insert(LOSS_SCALE.to_owned(), self.loss_scale.to_string());
         for (group, state) in GROUPS.iter().zip(&self.states) {
             let Some(AdamWState { momentum }) = state else { continue };
             metadata.insert(format!("{group}.time"), momentum.time.to_string());
@@ -95,7 +136,7 @@ impl Optimizer {
         Ok(write_safetensors(path, tensors, &metadata)?)
     }
 
-    /// Restores the moments from a file of [`Optimizer::save`] for a model of the same shape.
+    /// Restores moments, and a factor that has been halved, from a file of [`Optimizer::save`] for a model of the same shape.
     ///
     /// # Errors
     /// [`TrainError::Weights`] when the file is damaged, [`TrainError::Checkpoint`] when it belongs to another model.
@@ -104,6 +145,9 @@ impl Optimizer {
         let mut sizes = Sizes([0, 0]);
         model.visit(&mut sizes);
         let device = model.device().inner();
+        // A run on another device may need no factor, or a smaller one.
+        let halved = file.metadata().get(LOSS_SCALE).and_then(|value| value.parse::<f64>().ok());
+        self.loss_scale = halved.filter(|_| self.loss_scale > 1.0).map_or(self.loss_scale, |halved| halved.max(1.0));
         for (group_idx, group) in GROUPS.iter().enumerate() {
             let time_key = format!("{group}.time");
             let Some(time) = file.metadata().get(&time_key) else { continue };

@@ -48,8 +48,8 @@ fn the_first_step_moves_by_the_rate_and_decays_matrices_alone() {
     let before = model();
     let mut optimizer = Optimizer::new(&train_config());
     let n_values: usize = values(&before).iter().map(|(_, values)| values.len()).sum();
-    let (after, norm) = optimizer.step(before.clone(), gradients(&before, |_| 3.0), 0.1);
-    let norm = norm.into_scalar::<f32>();
+    let (after, norm) = optimizer.step(before.clone(), gradients(&before, |_| 3.0), 0.1, 0).unwrap();
+    let norm = norm.unwrap().into_scalar::<f32>();
     let expected = 3.0 * (n_values as f32).sqrt();
     assert!((norm / expected - 1.0).abs() < 1e-5, "{norm}, {expected}");
     // Bias correction makes the first update g/|g| = 1 whatever the clipped size.
@@ -69,10 +69,10 @@ fn clipping_bounds_the_norm_and_leaves_small_gradients_alone() {
         let model = model();
         let mut optimizer = Optimizer::new(&train_config());
         let grads = gradients(&model, |value| value * scale);
-        let (_, norm) = optimizer.step(model, grads, 0.0);
+        let (_, norm) = optimizer.step(model, grads, 0.0, 0).unwrap();
         let squares = optimizer.states.iter().flatten().map(|state| state.momentum.moment_1.clone().square().sum());
         let moment = squares.reduce(Tensor::add).unwrap().sqrt().into_scalar::<f32>() / 0.1;
-        (norm.into_scalar::<f32>(), moment)
+        (norm.unwrap().into_scalar::<f32>(), moment)
     };
     let (norm, moment) = moment_norm(100.0);
     assert!(norm > 2.0 && (moment / 2.0 - 1.0).abs() < 1e-4, "{norm}, {moment}");
@@ -88,14 +88,14 @@ fn a_restored_optimizer_continues_bit_for_bit() {
     let mut model = model();
     for _ in 0..3 {
         let grads = gradients(&model, |value| value * value - 0.01);
-        model = optimizer.step(model, grads, 0.01).0;
+        model = optimizer.step(model, grads, 0.01, 0).unwrap().0;
     }
     optimizer.save(3, &path).unwrap();
     let mut restored = Optimizer::new(&train_config());
     restored.load(&model, &path).unwrap();
     let next = |optimizer: &mut Optimizer| {
         let grads = gradients(&model, |value| -value);
-        values(&optimizer.step(model.clone(), grads, 0.01).0)
+        values(&optimizer.step(model.clone(), grads, 0.01, 0).unwrap().0)
     };
     assert_eq!(next(&mut optimizer), next(&mut restored));
     assert_ne!(next(&mut Optimizer::new(&train_config())), next(&mut restored));
@@ -108,10 +108,49 @@ fn the_state_of_another_model_is_refused() {
     let mut optimizer = Optimizer::new(&train_config());
     let model = model();
     let grads = gradients(&model, |value| value);
-    optimizer.step(model, grads, 0.01);
+    optimizer.step(model, grads, 0.01, 0).unwrap();
     optimizer.save(1, &path).unwrap();
     let config = Config::from_json(&toy_config(48)).unwrap();
     let other = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &Device::flex().autodiff()).unwrap();
     let error = optimizer.load(&other, &path).unwrap_err().to_string();
     assert!(error.contains("decayed.moment_1") && error.contains("optimizer.safetensors"), "{error}");
+}
+
+#[test]
+fn a_factor_on_gradients_changes_nothing() {
+    let model = model();
+    let step = |loss_scale: f64| {
+        let mut optimizer = Optimizer::new(&train_config()).with_loss_scale(loss_scale);
+        let grads = gradients(&model, |value| 1000.0 * value * loss_scale as f32);
+        let (after, norm) = optimizer.step(model.clone(), grads, 0.01, 0).unwrap();
+        (values(&after), norm.unwrap().into_scalar::<f32>())
+    };
+    assert_eq!(step(1.0), step(1024.0));
+}
+
+#[test]
+fn an_overflow_skips_the_step_and_halves_the_factor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("optimizer.safetensors");
+    let model = model();
+    let mut optimizer = Optimizer::new(&train_config()).with_loss_scale(1024.0);
+    let (model, norm) = optimizer.step(model.clone(), gradients(&model, |_| 1.0), 0.01, 0).unwrap();
+    assert!(norm.is_some());
+    let overflow = |value: f32| if value > 0.3 { f32::INFINITY } else { value };
+    let (after, norm) = optimizer.step(model.clone(), gradients(&model, overflow), 0.01, 1).unwrap();
+    assert!(norm.is_none());
+    assert_eq!(values(&after), values(&model));
+    assert_eq!(optimizer.loss_scale(), 512.0);
+    // Moments are as they were: the next step is the one that would have followed without the overflow.
+    optimizer.save(2, &path).unwrap();
+    let mut restored = Optimizer::new(&train_config()).with_loss_scale(1024.0);
+    restored.load(&model, &path).unwrap();
+    assert_eq!(restored.loss_scale(), 512.0);
+    let mut unscaled = Optimizer::new(&train_config());
+    unscaled.load(&model, &path).unwrap();
+    assert_eq!(unscaled.loss_scale(), 1.0, "a device without f16 needs no factor");
+    let next = |optimizer: &mut Optimizer, factor: f32| {
+        values(&optimizer.step(model.clone(), gradients(&model, |value| value * factor), 0.01, 2).unwrap().0)
+    };
+    assert_eq!(next(&mut restored, 512.0), next(&mut unscaled, 1.0));
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::optim::GradientsAccumulator;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use sferic_model::kernels::{self, Capabilities};
 use sferic_model::{AttentionMode, Config, IndexerTraining, Model};
 use sferic_weights::Checkpoint;
 
@@ -33,6 +34,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Stops with a checkpoint once this much time has passed.
     pub stop_after: Option<Duration>,
+    /// What kernels find on the device; stock tensor operations are used where this is absent.
+    pub kernels: Option<Capabilities>,
 }
 
 /// What happens during a run, for progress displays.
@@ -90,6 +93,7 @@ pub fn pretrain(
     observer: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Outcome, TrainError> {
     let started = Instant::now();
+    let _enabled = options.kernels.map(|capabilities| kernels::enable(device, capabilities));
     let mut run = Run::open(config, device, options, observer)?;
     while run.step < config.train.steps {
         run.train_step()?;
@@ -135,6 +139,7 @@ pub fn model_config(config: &PretrainConfig) -> Result<Config, TrainError> {
 #[derive(Default)]
 struct Interval {
     n_steps: usize,
+    n_norms: usize,
     elapsed: Duration,
     loss: Option<Tensor<1>>,
     kl: Option<Tensor<1>>,
@@ -142,7 +147,7 @@ struct Interval {
 }
 
 impl Interval {
-    fn add(&mut self, loss: LossParts, grad_norm: Tensor<1>) {
+    fn add(&mut self, loss: LossParts, grad_norm: Option<Tensor<1>>) {
         let plus = |sum: &mut Option<Tensor<1>>, value: Tensor<1>| {
             *sum = Some(match sum.take() {
                 Some(sum) => sum.add(value),
@@ -151,7 +156,10 @@ impl Interval {
         };
         self.n_steps += 1;
         plus(&mut self.loss, loss.cross_entropy);
-        plus(&mut self.grad_norm, grad_norm);
+        if let Some(grad_norm) = grad_norm {
+            self.n_norms += 1;
+            plus(&mut self.grad_norm, grad_norm);
+        }
         if let Some(kl) = loss.indexer_kl {
             plus(&mut self.kl, kl);
         }
@@ -189,7 +197,9 @@ impl<'a> Run<'a> {
         let sampler = sampler(config, &train)?;
         let checkpoint = if options.resume { checkpoint::latest(&config.output.join("checkpoints"))? } else { None };
         let device = device.clone().autodiff();
-        let mut optimizer = Optimizer::new(&config.train);
+        // Where kernels round to f16, gradients have to lie in its range.
+        let rounds = options.kernels.is_some_and(|capabilities| capabilities.features.coopmat);
+        let mut optimizer = Optimizer::new(&config.train).with_loss_scale(if rounds { config.train.loss_scale } else { 1.0 });
         let (model, state) = match &checkpoint {
             Some(path) => {
                 let state = checkpoint::read_state(path, config)?;
@@ -237,6 +247,7 @@ impl<'a> Run<'a> {
             scale: 1.0 / train.gradient_accumulation as f64,
             indexer_kl_weight: train.indexer_kl_weight,
             chunk_rows: train.loss_chunk_rows,
+            loss_scale: self.optimizer.loss_scale(),
         };
         let mode = indexer_training(self.config, self.model.config(), self.step);
         let mut gradients = GradientsAccumulator::new();
@@ -262,7 +273,7 @@ impl<'a> Run<'a> {
             });
         }
         let lr = self.config.schedule().rate(self.step);
-        let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.grads(), lr);
+        let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.grads(), lr, self.step)?;
         self.model = model;
         self.step += 1;
         if let Some(sum) = sum {
@@ -281,16 +292,20 @@ impl<'a> Run<'a> {
         }
         let n_steps = interval.n_steps as f64;
         let step = self.step;
-        let mean = |sum: Option<Tensor<1>>| -> Result<f64, TrainError> {
+        let mean = |sum: Option<Tensor<1>>, n: usize| -> Result<f64, TrainError> {
             let Some(sum) = sum else { return Ok(f64::NAN) };
             let sum = sum.try_into_scalar::<f32>().map_err(|error| TrainError::Device {
                 step,
                 action: "reading the loss",
                 message: error.to_string(),
             })?;
-            Ok(f64::from(sum) / n_steps)
+            Ok(f64::from(sum) / n as f64)
         };
-        let (loss, kl, grad_norm) = (mean(interval.loss)?, mean(interval.kl)?, mean(interval.grad_norm)?);
+        let (loss, kl, grad_norm) = (
+            mean(interval.loss, interval.n_steps)?,
+            mean(interval.kl, interval.n_steps)?,
+            mean(interval.grad_norm, interval.n_norms)?,
+        );
         // The read waits for the device, so that launches which are still running count.
         let seconds = (interval.elapsed + started.elapsed()).as_secs_f64();
         let train = &self.config.train;

@@ -92,7 +92,7 @@ fn a_run_resumed_after_every_step_equals_the_uninterrupted_one() {
     let mut n_calls = 0;
     let resumed = loop {
         n_calls += 1;
-        let options = RunOptions { resume: true, stop_after: Some(Duration::ZERO) };
+        let options = RunOptions { resume: true, stop_after: Some(Duration::ZERO), kernels: None };
         if let Some(folder) = run(&pieces, options).unwrap().model {
             break folder;
         }
@@ -182,7 +182,7 @@ fn a_diverging_run_stops_and_keeps_the_last_good_checkpoint() {
     .unwrap();
     config.train.steps = 40;
     (config.train.lr, config.train.min_lr) = (1e4, 1e4);
-    let error = run(&config, RunOptions { resume: true, stop_after: None }).unwrap_err();
+    let error = run(&config, RunOptions { resume: true, stop_after: None, kernels: None }).unwrap_err();
     let TrainError::Diverged { last_good_step, step, .. } = error else { panic!("{error}") };
     assert!(last_good_step >= 2 && last_good_step < step);
     let newest = checkpoint::latest(&config.output.join("checkpoints")).unwrap().unwrap();
@@ -196,7 +196,7 @@ fn a_diverging_run_stops_and_keeps_the_last_good_checkpoint() {
 fn runs_that_do_not_fit_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let config = toy(folder.path(), ("", ""));
-    let options = RunOptions { resume: true, stop_after: Some(Duration::ZERO) };
+    let options = RunOptions { resume: true, stop_after: Some(Duration::ZERO), kernels: None };
     run(&config, options).unwrap();
     let other_seed = PretrainConfig { seed: 8, ..config.clone() };
     let error = run(&other_seed, options).unwrap_err().to_string();

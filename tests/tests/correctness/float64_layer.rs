@@ -210,10 +210,15 @@ const GRADIENTS: [(&str, usize, usize, f64, f64); 8] = [
 #[test]
 fn kl_gradients_reach_the_indexer_and_nothing_else() {
     let device = cpu().autodiff();
-    let model = tiny::model(&config(), &device);
+    // Eight printed decimals, from central differences whose own error is of that order.
+    assert_kl_gradients(&tiny::model(&config(), &device), &device, Tol { abs: 1.1e-8, rel: 0.0 });
+}
+
+/// Asserts the gradients of the mean KL in both stages, and that nothing but the indexer has any.
+pub fn assert_kl_gradients(model: &Model, device: &Device, tol: Tol) {
     let indexer = model.layers[0].self_attn.indexer.as_ref().unwrap();
     for stage in [IndexerTraining::DenseWarmup, IndexerTraining::Sparse] {
-        let grads = model.forward_train(ids(&device), stage).indexer_kl.unwrap().backward();
+        let grads = model.forward_train(ids(device), stage).indexer_kl.unwrap().backward();
         let matrix = |weight: &Tensor<2>| (values(weight.grad(&grads).unwrap()), weight.dims()[1]);
         let vector = |weight: &Tensor<1>| (values(weight.grad(&grads).unwrap()), 0);
         for (name, row, column, dense, sparse) in GRADIENTS {
@@ -225,8 +230,6 @@ fn kl_gradients_reach_the_indexer_and_nothing_else() {
                 _ => vector(&indexer.k_norm.bias.val()),
             };
             let expected = if stage == IndexerTraining::Sparse { sparse } else { dense };
-            // Eight printed decimals, from central differences whose own error is of that order.
-            let tol = Tol { abs: 1.1e-8, rel: 0.0 };
             assert_agree(&format!("{stage:?} {name}[{row}][{column}]"), &[grad[row * width + column]], &[expected], tol);
         }
         let attention = &model.layers[0].self_attn;

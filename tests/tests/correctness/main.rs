@@ -21,3 +21,6 @@ mod properties;
 mod selection;
 /// Sizes, weights and printed numbers of spec §11.2.
 mod tiny;
+/// Functions made of launches against the stock operations.
+mod training_attention;
+mod training_kernels;

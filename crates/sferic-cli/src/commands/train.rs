@@ -77,6 +77,7 @@ fn train_model(args: &PretrainArgs) -> Result<ExitStatus> {
     let options = RunOptions {
         resume: args.resume,
         stop_after: args.stop_after.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+        kernels: device.capabilities(),
     };
     let mut progress = Progress::count("training");
     let mut written = Ok(());

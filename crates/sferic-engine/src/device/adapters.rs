@@ -21,6 +21,11 @@ pub(super) struct Adapter {
     adapter: wgpu::Adapter,
 }
 
+/// What kernels find on `adapter`.
+pub(super) fn capabilities(adapter: &Adapter) -> sferic_lightning::Capabilities {
+    sferic_lightning::Device::offered_by(&adapter.adapter)
+}
+
 /// Makes `adapter` ready for our kernels, with a device of their own.
 pub(super) async fn start_kernels(adapter: &Adapter) -> Result<sferic_lightning::Device, EngineError> {
     sferic_lightning::Device::on(&adapter.adapter).await.map_err(|source| failed(adapter, &source))

@@ -10,6 +10,7 @@ mod host;
 use crate::EngineError;
 use burn::tensor::Device;
 use serde::Serialize;
+use sferic_lightning::Capabilities;
 use std::fmt;
 use std::str::FromStr;
 
@@ -170,7 +171,8 @@ impl Chosen {
             Some(adapter) => adapters::start(adapter).await?,
             None => Device::flex(),
         };
-        Ok(ResolvedDevice { info, reason, device: Some(device) })
+        let capabilities = adapter.as_ref().map(adapters::capabilities);
+        Ok(ResolvedDevice { info, reason, device: Some(device), capabilities })
     }
 
     /// Makes it ready for our kernels; `None` for the CPU.
@@ -183,7 +185,8 @@ impl Chosen {
 
     /// The same device as part of an engine whose kernels hold it.
     pub(crate) fn resolved(self) -> ResolvedDevice {
-        ResolvedDevice { info: self.info, reason: self.reason, device: None }
+        let capabilities = self.adapter.as_ref().map(adapters::capabilities);
+        ResolvedDevice { info: self.info, reason: self.reason, device: None, capabilities }
     }
 }
 
@@ -195,12 +198,18 @@ pub struct ResolvedDevice {
     /// What was asked for and why this device follows, in one line.
     pub reason: String,
     device: Option<Device>,
+    capabilities: Option<Capabilities>,
 }
 
 impl ResolvedDevice {
     /// Returns the handle on which tensors are created, the CPU's where our kernels hold the device.
     pub fn burn_device(&self) -> Device {
         self.device.clone().unwrap_or_else(Device::flex)
+    }
+
+    /// Returns what kernels find on the device, `None` for the CPU.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.capabilities
     }
 }
 

@@ -1,14 +1,10 @@
 //! The forward pass of training (spec §6).
 
-use burn::tensor::{Bool, Int, Tensor, activation};
+use burn::module::ParamId;
+use burn::tensor::{Int, Tensor};
+use sferic_ops::train;
 
 use super::{Model, Options};
-use crate::attention::TrainAttention;
-
-/// Index scores outside the support: far below any real score, and finite.
-const OUTSIDE: f32 = -1.0e30;
-/// Keeps `ln p` finite where `p` underflows; the term itself is zero there.
-const TINY: f32 = 1.0e-30;
 
 /// What the indexer does during a training pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,24 +40,35 @@ impl Model {
         let (sparse, with_indexer) = (indexer == IndexerTraining::Sparse, indexer != IndexerTraining::Off);
         let mut losses = Vec::new();
         for layer in &self.layers {
-            let (next, trained) = layer.forward_train(h, &step, sparse, with_indexer);
+            let (next, indexer_kl) = layer.forward_train(h, &step, sparse, with_indexer);
             h = next;
-            losses.extend(indexer_kl(trained));
+            losses.extend(indexer_kl);
         }
         let n_layers = losses.len();
         let indexer_kl = losses.into_iter().reduce(Tensor::add).map(|sum| sum.div_scalar(n_layers as f64));
         TrainForward { hidden: self.norm.forward(h), indexer_kl }
     }
-}
 
-/// Returns `mean_t KL(p_t || softmax(I_t))` on the support, with the head-averaged attention as the target (spec §6.3).
-fn indexer_kl(trained: TrainAttention) -> Option<Tensor<1>> {
-    let scores = trained.scores?;
-    let [n_batch, n_tokens, n_context] = scores.dims();
-    let target: Tensor<3> = trained.probabilities.detach().mean_dim(1).reshape([n_batch, n_tokens, n_context]);
-    let outside: Tensor<3, Bool> = trained.mask.bool_not().expand([n_batch, n_tokens, n_context]);
-    let log_pi = activation::log_softmax(scores.mask_fill(outside, OUTSIDE), 2);
-    let log_p = target.clone().clamp_min(TINY).log();
-    let kl = target.mul(log_p.sub(log_pi)).sum_dim(2); // [B, T, 1]
-    Some(kl.mean())
+    /// Returns the summed cross-entropy of some rows with the gradients of `scale` times it, and the parameter that the head's belongs to; nothing
+    /// where kernels are not to be used or do not fit.
+    ///
+    /// # Shapes
+    /// - hidden: `[R, D]`, after the final norm
+    /// - targets: `[R]`
+    pub fn head_gradients(
+        &self,
+        hidden: &Tensor<2>,
+        targets: &Tensor<1, Int>,
+        scale: f64,
+    ) -> Option<(train::HeadGradients, ParamId)> {
+        let weight = match &self.lm_head {
+            Some(head) if head.bias.is_some() => return None,
+            Some(head) => &head.weight,
+            None => &self.embed_tokens.weight,
+        };
+        if self.config.logits_scale() != 1.0 {
+            return None;
+        }
+        Some((train::head_gradients(hidden, &weight.val(), targets, scale)?, weight.id))
+    }
 }

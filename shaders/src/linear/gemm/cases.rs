@@ -91,6 +91,15 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         let x = if tile.is_coop() { Elem::F16 } else { Elem::F32 };
         cases.push(case(Gemm { x, ..spec }, shape(1, 4096, 4096, 4096, 0), device)?);
     }
+    // Training: rows of f32 in f16 products, with weights as they are or rounded before.
+    for tile in tiles(device).into_iter().filter(|tile| tile.is_coop()) {
+        for weight in [WeightFormat::F32, WeightFormat::F16] {
+            for (o, i) in [(1408, 512), (512, 1408)] {
+                let spec = Gemm { weight, x: Elem::F32, y: Elem::F32, accumulate: false, tile };
+                cases.push(case(spec, shape(1, 8192, o, i, 0), device)?);
+            }
+        }
+    }
     for weight in [WeightFormat::F16, WeightFormat::Q8, WeightFormat::Q4] {
         for t in [512, 2048] {
             for (o, i) in [(7168, 2048), (18_432, 7168)] {

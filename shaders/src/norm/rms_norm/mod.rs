@@ -9,7 +9,7 @@ mod tests;
 
 pub use oracle::rms_norm;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, grid, launch};
 use crate::shared::Lanes;
 
 /// A permutation of the kernel.
@@ -57,7 +57,7 @@ impl RmsNorm {
     /// Checks the sizes and returns the launch. Buffers: x, weight, y.
     ///
     /// # Errors
-    /// [`KernelError`] for an empty row, rows that overlap, or more rows than one dimension of a dispatch.
+    /// [`KernelError`] for no rows, an empty row, or rows that overlap.
     pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
         if params.d == 0 {
             return Err(KernelError::shape("norm/rms_norm", "width D", "at least 1", 0));
@@ -66,6 +66,9 @@ impl RmsNorm {
             let expected = format!("at least D = {}", params.d);
             return Err(KernelError::shape("norm/rms_norm", "x_stride", expected, u64::from(params.x_stride)));
         }
-        launch(self.program(), &params, [params.n, 1, 1], device)
+        if params.n == 0 {
+            return Err(KernelError::shape("norm/rms_norm", "rows", "at least 1", 0));
+        }
+        launch(self.program(), &params, grid(params.n, &device.limits), device)
     }
 }

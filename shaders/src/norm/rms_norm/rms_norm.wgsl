@@ -1,6 +1,6 @@
 // y = g · x / sqrt(mean(x²) + eps), one row for each workgroup.
 //
-// Grid: workgroup wid.x takes row wid.x; its invocations stride over the D values of the row twice.
+// Grid: a workgroup for each row, see `grid` of the host; its invocations stride over the D values of the row twice.
 // Requires: nothing beyond the base tier; D of any size.
 // Numerics: sums in f32, in a fixed order.
 
@@ -17,9 +17,13 @@ struct Params {
 @group(0) @binding(3) var<storage, read> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
-fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>) {
-    let row = wid.x * params.x_stride;
-    let into = wid.x * params.d;
+fn main(at: Lane, @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
+    let place = wid.y * grid.x + wid.x;
+    if place >= params.n {
+        return;
+    }
+    let row = place * params.x_stride;
+    let into = place * params.d;
     var squares = 0.0;
     for (var i = at.lid; i < params.d; i += WG_SIZE) {
         let value = x[row + i];

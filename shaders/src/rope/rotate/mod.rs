@@ -9,7 +9,7 @@ mod tests;
 pub use oracle::{inv_freq, rotate, yarn_mscale};
 
 /// Which components form a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// `(v[2i], v[2i+1])`: main attention.
     Interleaved,
