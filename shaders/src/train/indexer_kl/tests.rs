@@ -10,7 +10,7 @@ fn by_hand() {
     // One head each: attention 1/4 and 3/4, index scores 0 (cut off at −2) and 0, so that both are 1/2.
     let q = [0.0, 3f64.ln()];
     let index = [0.0, -1.0, 9.0, 2.0, 0.0, 1.0];
-    let (loss, gradients) = indexer_kl([&q, &[0.0, 1.0], &index], &[vec![0], vec![0, 1]], [2, 1, 1, 1, 1], 1.0, 1.0);
+    let (loss, gradients, _) = indexer_kl([&q, &[0.0, 1.0], &index], &[vec![0], vec![0, 1]], [2, 1, 1, 1, 1], 1.0, 1.0);
     assert_close(&loss, &[0.0, 0.25 * 0.5f64.ln() + 0.75 * 1.5f64.ln()], 1e-14);
     assert_close(&gradients, &[0.0; 6], 1e-14);
 }
@@ -44,7 +44,7 @@ fn the_target_is_its_own_minimum() {
     let (q, k) = (vector(8), vector(8));
     let index: Vec<f64> = (0..4).flat_map(|t| [q[2 * t], q[2 * t + 1], k[2 * t], k[2 * t + 1], 1.0]).collect();
     let keys: Vec<Vec<u32>> = (0..4).map(|t| (0..=t).collect()).collect();
-    let (loss, gradients) = indexer_kl([&q, &k, &index], &keys, [4, 1, 2, 1, 2], 1.0, 1.0);
+    let (loss, gradients, _) = indexer_kl([&q, &k, &index], &keys, [4, 1, 2, 1, 2], 1.0, 1.0);
     assert_close(&loss, &[0.0; 4], 1e-14);
     assert_close(&gradients, &[0.0; 20], 1e-14);
 }
