@@ -68,7 +68,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
         let at = row * TILE_ROW + 16u * part;
         var most = LOWEST;
         for (var i = 0u; i < 16u; i += 1u) {
-            most = max(most, select(LOWEST, params.scale * sh_tile[at + i], (bits >> i & 1u) == 1u));
+            most = max(most, select(LOWEST, params.scale * sh_tile[at + i], ((bits >> i) & 1u) == 1u));
         }
         let before = largest;
         largest = max(before, larger_of_pair(most, lid));
@@ -77,7 +77,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
         let factor = exp2(before - largest);
         total *= factor;
         for (var i = 0u; i < 16u; i += 1u) {
-            let p = select(0.0, exp2(params.scale * sh_tile[at + i] - reference), (bits >> i & 1u) == 1u);
+            let p = select(0.0, exp2(params.scale * sh_tile[at + i] - reference), ((bits >> i) & 1u) == 1u);
             total += p;
             sh_tile[at + i] = p;
         }

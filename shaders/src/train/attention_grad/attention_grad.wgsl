@@ -76,7 +76,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
             let t = select(row, column, OWN_KEYS);
             let s = select(column, row, OWN_KEYS);
             let of_row = sh_stats[t];
-            p[i] = select(0.0, exp2(params.scale * p[i] - of_row.x), (sh_words[t] >> s & 1u) == 1u);
+            p[i] = select(0.0, exp2(params.scale * p[i] - of_row.x), ((sh_words[t] >> s) & 1u) == 1u);
             d[i] = p[i] * (d[i] - of_row.y);
         }
         if OWN_KEYS {

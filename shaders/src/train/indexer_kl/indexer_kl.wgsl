@@ -176,7 +176,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
         // From here on `scores` is g.
         for (var i = 0u; i < 16u; i += 1u) {
             let t = token_of(lid, i);
-            let seen = (sh_words[t] >> key_of(lid, i) & 1u) == 1u;
+            let seen = ((sh_words[t] >> key_of(lid, i)) & 1u) == 1u;
             let log_of_index = scores[i] - sh_logs[t] * LN_2;
             let share = p[i] / f32(HEADS);
             if seen && share > 0.0 {
@@ -194,7 +194,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
             var signed: Scores;
             for (var i = 0u; i < 16u; i += 1u) {
                 let factor = sh_values[at + token_of(lid, i)];
-                signed[i] = select(0.0, scores[i] * factor, (signs[j] >> i & 1u) == 1u);
+                signed[i] = select(0.0, scores[i] * factor, ((signs[j] >> i) & 1u) == 1u);
             }
             put_all(signed, lid);
             for (var c = 0u; c < DI_CHUNKS; c += 1u) { // unrolled

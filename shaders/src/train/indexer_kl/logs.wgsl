@@ -46,7 +46,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
         }
         for (var i = 0u; i < 16u; i += 1u) {
             let p = i / 4u;
-            if (sh_words[lid / 8u + p * 8u] >> (lid % 8u + i % 4u * 8u) & 1u) == 1u {
+            if ((sh_words[lid / 8u + p * 8u] >> (lid % 8u + i % 4u * 8u)) & 1u) == 1u {
                 let score = scores[i] * LOG2_E;
                 let before = largest[p];
                 let now = max(before, score);
