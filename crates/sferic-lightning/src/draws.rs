@@ -88,21 +88,22 @@ impl Draws {
     }
 
     /// Computes those of `tokens` that `sequence` has not cached, the prompt and what was drawn so far, and draws the next one. With `go_on` the
-    /// step after that is begun.
+    /// step after that is begun. `tokens` begins with what is cached, its last token perhaps excepted; of no tokens nothing is drawn.
     ///
     /// It may be dropped at any point; the next call then computes the last token again.
     ///
     /// # Errors
     /// [`ModelError`].
     pub async fn next(&mut self, sequence: &mut Sequence, tokens: &[u32], go_on: bool) -> Result<Draw, ModelError> {
-        let last = tokens.last().copied();
-        let expected = |ahead: &Ahead| Some(ahead.token) == last && sequence.len() + 1 == tokens.len();
-        if std::mem::replace(&mut self.is_unsure, true) || !self.ahead.as_ref().is_none_or(expected) {
+        let Some(&last) = tokens.last() else { return Ok(Draw::NOTHING) };
+        let expected = |ahead: &Ahead| ahead.token == last && sequence.len() + 1 == tokens.len();
+        let is_expected = self.ahead.as_ref().map_or(sequence.len() < tokens.len(), expected);
+        if std::mem::replace(&mut self.is_unsure, true) || !is_expected {
             self.restart(sequence, tokens);
         }
         let (read, turn) = match self.ahead.take() {
             Some(ahead) => {
-                sequence.computed(last);
+                sequence.computed([last]);
                 (ahead.read, ahead.turn)
             }
             None => self.begin(sequence, tokens).await?,

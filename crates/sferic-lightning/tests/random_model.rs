@@ -3,7 +3,8 @@
 
 use sferic_lightning::architecture::Architecture;
 use sferic_lightning::{
-    CacheFormats, Decoder, Device, Formats, Logits, Model, ModelWeights, Request, Sampling, Settings, WeightFormat, programs,
+    CacheFormats, Decoder, Device, Drawing, Draws, Formats, Logits, Model, ModelWeights, Request, Sampling, Sequence, Settings,
+    WeightFormat, programs,
 };
 
 fn device() -> Option<Device> {
@@ -81,5 +82,31 @@ fn random_weights_give_finite_logits_and_selections_of_their_own() {
         let drawn = drawn.unwrap();
         assert_eq!((drawn.tokens.len(), drawn.has_bad_logits), (5, false));
         assert_eq!(sequence.len(), 706);
+    }
+}
+
+#[test]
+fn a_reply_may_be_asked_for_again_or_take_another_turn() {
+    let Some(device) = device() else { return };
+    let a = architecture();
+    let weights = ModelWeights::random(&device, &a, Formats::new(WeightFormat::Bf16)).unwrap();
+    let model = Model::new(device, a, weights, settings(CacheFormats::F16)).unwrap();
+    let draw = |draws: &mut Draws, sequence: &mut Sequence, tokens: &[u32], go_on: bool| {
+        pollster::block_on(draws.next(sequence, tokens, go_on)).unwrap()
+    };
+    let drawing = Drawing { settings: Sampling::GREEDY, seed: 0, n_draws: 0, adjustments: None, dense: false };
+    let new = || (pollster::block_on(Draws::new(&model, drawing.clone())).unwrap(), model.sequence());
+    let alone =
+        |tokens: &[u32], (mut draws, mut sequence): (Draws, Sequence)| draw(&mut draws, &mut sequence, tokens, false).token;
+    let (first, other) = ([5, 6, 7], [5, 6, 7, 9]);
+    let expected = [alone(&first, new()), alone(&other, new())];
+    let (mut draws, mut sequence) = new();
+    assert!(draw(&mut draws, &mut sequence, &[], true).has_bad_logits, "nothing can be drawn from nothing");
+    for go_on in [false, true, false] {
+        // With a step begun, then with another token than the one that was drawn, then back.
+        assert_eq!(draw(&mut draws, &mut sequence, &first, go_on).token, expected[0]);
+        assert_eq!(draw(&mut draws, &mut sequence, &first, go_on).token, expected[0]);
+        assert_eq!(draw(&mut draws, &mut sequence, &other, go_on).token, expected[1]);
+        sequence.truncate(3);
     }
 }
