@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     feed_forward::FeedForward,
     load::{Loader, TensorSource},
+    model::TrainStep,
     modules::RmsNorm,
 };
 
@@ -74,15 +75,9 @@ impl DecoderLayer {
     }
 
     /// Runs a batch of whole sequences for training; returns the new hidden states and the indexer's loss.
-    pub(crate) fn forward_train(
-        &self,
-        h: Tensor<3>,
-        step: &Step,
-        sparse: bool,
-        with_indexer: bool,
-    ) -> (Tensor<3>, Option<Tensor<1>>) {
+    pub(crate) fn forward_train(&self, h: Tensor<3>, pass: &TrainStep) -> (Tensor<3>, Option<Tensor<1>>) {
         let x = self.input_layernorm.forward(h.clone());
-        let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, step, sparse, with_indexer);
+        let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, pass);
         (self.feed_forward(self.residual(h, output)), indexer_kl)
     }
 

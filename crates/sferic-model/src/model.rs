@@ -17,7 +17,8 @@ use crate::{
     modules::{Embedding, Linear, RmsNorm},
 };
 
-pub use train::{IndexerTraining, TrainForward};
+pub(crate) use train::TrainStep;
+pub use train::{IndexerTraining, TrainForward, TrainInput};
 
 /// Whether the indexer's selection limits attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -26,10 +26,8 @@ pub struct SourceConfig {
     /// What separates documents.
     #[serde(default)]
     pub split: Split,
-    /// Share of the training rows, relative to the other sources.
+    /// Share of the training rows, relative to the other sources, where a stage has no `mix` of its own.
     pub weight: f64,
-    /// The same from `train.final_phase_step` on; `weight` when absent.
-    pub final_weight: Option<f64>,
     /// Bytes of text to read from the start of the file; all when absent.
     pub max_bytes: Option<usize>,
     /// Joins the lines of each paragraph, for texts with hard line breaks.

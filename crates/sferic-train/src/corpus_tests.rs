@@ -11,7 +11,6 @@ fn source(format: Format) -> SourceConfig {
         format,
         split: Split::Documents,
         weight: 1.0,
-        final_weight: None,
         max_bytes: None,
         reflow: false,
         prompts: Vec::new(),

@@ -11,7 +11,6 @@ fn source(name: &str, format: Format, split: Split) -> SourceConfig {
         format,
         split,
         weight: 1.0,
-        final_weight: None,
         max_bytes: None,
         reflow: false,
         prompts: Vec::new(),

@@ -15,7 +15,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use crate::TrainError;
-use crate::config::PretrainConfig;
+use crate::config::RunConfig;
 use crate::corpus::{Part, read_text, render, split_documents};
 
 /// Splits text into words before BPE: English contractions, words with the space before them, single digits, runs of
@@ -132,7 +132,7 @@ fn first_token() -> Result<TemplateProcessing, TrainError> {
 ///
 /// # Errors
 /// Those of [`read_text`], [`render`] and [`train_tokenizer`].
-pub fn train_from_corpus(config: &PretrainConfig) -> Result<Tokenizer, TrainError> {
+pub fn train_from_corpus(config: &RunConfig) -> Result<Tokenizer, TrainError> {
     let total: f64 = config.data.sources.iter().map(|source| source.weight).sum();
     let mut sample = Vec::new();
     for source in config.data.sources.iter().filter(|source| source.weight > 0.0) {

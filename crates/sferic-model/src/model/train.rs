@@ -1,10 +1,11 @@
 //! The forward pass of training (spec §6).
 
-use burn::module::ParamId;
+use burn::module::{Module, ParamId};
 use burn::tensor::{Int, Tensor};
 use sferic_ops::train;
 
 use super::{Model, Options};
+use crate::attention::Step;
 
 /// What the indexer does during a training pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,34 @@ pub enum IndexerTraining {
     DenseWarmup,
     /// Attention over the selected tokens; the indexer learns the distribution on them (stage 2, spec §6.2).
     Sparse,
+}
+
+/// A batch of whole sequences to train on.
+#[derive(Clone, Debug)]
+pub struct TrainInput {
+    /// `[B, T]`
+    pub token_ids: Tensor<2, Int>,
+    /// `[B, T]`: for each token the row index of the first token of its document, which never falls along a row; attention stays within a document.
+    /// Absent where a row is one document.
+    ///
+    /// Selections are made within rows, not documents: with documents attention is dense in every mode, which is the same where none is longer than
+    /// the selection.
+    pub documents: Option<Tensor<2, Int>>,
+}
+
+impl From<Tensor<2, Int>> for TrainInput {
+    fn from(token_ids: Tensor<2, Int>) -> Self {
+        Self { token_ids, documents: None }
+    }
+}
+
+/// What every layer of one training pass shares.
+pub(crate) struct TrainStep {
+    pub step: Step,
+    /// As in [`TrainInput::documents`].
+    pub documents: Option<Tensor<2, Int>>,
+    pub sparse: bool,
+    pub with_indexer: bool,
 }
 
 /// The result of a training pass.
@@ -31,22 +60,45 @@ impl Model {
     ///
     /// Gradients of `hidden` reach everything but the indexers, and gradients of `indexer_kl` reach the indexers alone:
     /// the indexer's inputs and its target are detached.
-    ///
-    /// # Shapes
-    /// - token_ids: `[B, T]`
-    pub fn forward_train(&self, token_ids: Tensor<2, Int>, indexer: IndexerTraining) -> TrainForward {
+    pub fn forward_train(&self, input: impl Into<TrainInput>, indexer: IndexerTraining) -> TrainForward {
+        let TrainInput { token_ids, documents } = input.into();
         let mut h = self.embed(token_ids);
-        let step = self.step(&h, 0, h.dims()[1], &Options::default());
-        let (sparse, with_indexer) = (indexer == IndexerTraining::Sparse, indexer != IndexerTraining::Off);
+        let pass = TrainStep {
+            step: self.step(&h, 0, h.dims()[1], &Options::default()),
+            sparse: indexer == IndexerTraining::Sparse && documents.is_none(),
+            with_indexer: indexer != IndexerTraining::Off,
+            documents,
+        };
         let mut losses = Vec::new();
         for layer in &self.layers {
-            let (next, indexer_kl) = layer.forward_train(h, &step, sparse, with_indexer);
+            let (next, indexer_kl) = layer.forward_train(h, &pass);
             h = next;
             losses.extend(indexer_kl);
         }
         let n_layers = losses.len();
         let indexer_kl = losses.into_iter().reduce(Tensor::add).map(|sum| sum.div_scalar(n_layers as f64));
         TrainForward { hidden: self.norm.forward(h), indexer_kl }
+    }
+
+    /// Returns the model with gradients for its indexers alone (spec §6.1: everything else is frozen).
+    ///
+    /// What takes no gradient is not kept for the backward pass.
+    #[must_use]
+    pub fn with_frozen_trunk(self) -> Self {
+        self.set_require_grad(false).with_indexers(true)
+    }
+
+    /// Returns the model without gradients for its indexers, for training on the language-model loss alone.
+    #[must_use]
+    pub fn with_frozen_indexers(self) -> Self {
+        self.with_indexers(false)
+    }
+
+    fn with_indexers(mut self, trainable: bool) -> Self {
+        for layer in &mut self.layers {
+            layer.self_attn.indexer = layer.self_attn.indexer.take().map(|indexer| indexer.set_require_grad(trainable));
+        }
+        self
     }
 
     /// Returns the summed cross-entropy of some rows with the gradients of `scale` times it, and the parameter that the head's belongs to; nothing
