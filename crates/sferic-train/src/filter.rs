@@ -19,7 +19,7 @@ pub struct Filter {
     /// Writes cross references of manuals as their text: Texinfo's `*note name: 4f3.` and the roles of reStructuredText,
     /// `` :meth:`~dict.keys` ``.
     pub plain_references: bool,
-    /// Paragraphs with a smaller share of letters and blanks among their characters are dropped: tables, rules, code.
+    /// Paragraphs with a smaller share of letters and blanks among their characters are dropped, headings aside: tables, rules, code.
     pub min_letters: f64,
     /// Paragraphs that contain one of these are dropped.
     pub drop_containing: Vec<String>,
@@ -121,6 +121,9 @@ impl Filter {
         if self.drop_containing.iter().any(|phrase| paragraph.contains(phrase)) {
             return true;
         }
+        if heading_level(paragraph) > 0 {
+            return false;
+        }
         let is_plain = |letter: &char| letter.is_alphabetic() || letter.is_whitespace();
         let (n_plain, n_all) = (paragraph.chars().filter(is_plain).count(), paragraph.chars().count());
         (n_plain as f64) < self.min_letters * n_all as f64
@@ -151,16 +154,21 @@ fn without_bare_headings(paragraphs: &[String]) -> Vec<&str> {
     // From the end: the level of the heading or text that comes next, text being deeper than any heading.
     let mut next_level = 0;
     for paragraph in paragraphs.iter().rev() {
-        let level = paragraph.chars().take_while(|&letter| letter == '#').count();
-        let is_heading = level > 0 && !paragraph.contains('\n') && paragraph[level..].starts_with(' ');
-        if is_heading && level >= next_level {
+        let level = heading_level(paragraph);
+        if level > 0 && level >= next_level {
             continue;
         }
-        next_level = if is_heading { level } else { usize::MAX };
+        next_level = if level > 0 { level } else { usize::MAX };
         kept.push(paragraph);
     }
     kept.reverse();
     kept
+}
+
+/// Returns the number of marks in front of a heading, 0 for text.
+fn heading_level(paragraph: &str) -> usize {
+    let level = paragraph.chars().take_while(|&letter| letter == '#').count();
+    if paragraph[level..].starts_with(' ') && !paragraph.contains('\n') { level } else { 0 }
 }
 
 /// Writes cross references as their text.
