@@ -54,6 +54,9 @@ pub enum TrainError {
         /// The file.
         path: PathBuf,
     },
+    /// Occurs when a generator of tasks refuses what is asked of it.
+    #[error("tasks: {0}")]
+    Tasks(#[from] sferic_tasks::TaskError),
     /// Occurs when the tokenizer cannot be trained, read, written or applied.
     #[error("tokenizer: {message}")]
     Tokenizer {

@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 pub mod batch;
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
@@ -17,6 +18,7 @@ pub mod dataset;
 mod error;
 pub mod evaluate;
 pub mod export;
+pub mod filter;
 pub mod generate;
 pub mod grpo;
 mod hash;
@@ -28,6 +30,7 @@ pub mod sampler;
 pub mod schedule;
 mod stage;
 mod start;
+pub mod task_source;
 #[cfg(test)]
 mod test_model;
 pub mod tokenizer;

@@ -228,6 +228,17 @@ impl RunConfig {
             if source.chat_share > 0.0 && source.prompts.is_empty() {
                 return Err(TrainError::config(&key("prompts"), "at least one prompt for a chat_share above 0", "none"));
             }
+            if let Some(filter) = &source.filter {
+                filter.check(&key("filter"))?;
+            }
+            match &source.tasks {
+                Some(tasks) if source.format == Format::Tasks => tasks.check(&key("tasks"))?,
+                Some(_) => return Err(TrainError::config(&key("tasks"), "format `tasks` with it", "another format")),
+                None => {}
+            }
+            if source.path.is_empty() && source.format != Format::Tasks {
+                return Err(TrainError::config(&key("path"), "a file under data.root", "none"));
+            }
             if !(source.weight.is_finite() && source.weight >= 0.0) {
                 return Err(TrainError::config(&key("weight"), "a number of at least 0", source.weight.to_string()));
             }
