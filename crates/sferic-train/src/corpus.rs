@@ -54,6 +54,9 @@ pub struct SourceConfig {
     pub chat_share: f64,
     /// Rules for what is left out.
     pub filter: Option<Filter>,
+    /// Share of the tasks in which the model thinks before it answers.
+    #[serde(default)]
+    pub thinking: f64,
     /// What [`Format::Tasks`] makes.
     pub tasks: Option<TaskConfig>,
 }
@@ -153,7 +156,7 @@ pub fn load(source: &SourceConfig, root: &Path, seen: &mut Seen) -> Result<(Vec<
     let mut counts = FilterCounts::default();
     if source.format == Format::Tasks {
         let filler: Vec<&str> = text.split("\n\n\n").filter(|text| !text.trim().is_empty()).collect();
-        let chats = source.tasks.clone().unwrap_or_default().chats(&filler)?;
+        let chats = source.tasks.clone().unwrap_or_default().chats(&filler, source.thinking)?;
         let lines = chats.iter().map(|chat| serde_json::to_string(chat).unwrap_or_default()).collect();
         return Ok((lines, counts));
     }

@@ -17,6 +17,7 @@ fn source(format: Format) -> SourceConfig {
         prompts: Vec::new(),
         chat_share: 0.0,
         filter: None,
+        thinking: 0.0,
         tasks: None,
     }
 }

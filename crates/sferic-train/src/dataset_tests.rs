@@ -17,6 +17,7 @@ fn source(name: &str, format: Format, split: Split) -> SourceConfig {
         prompts: Vec::new(),
         chat_share: 0.0,
         filter: None,
+        thinking: 0.0,
         tasks: None,
     }
 }

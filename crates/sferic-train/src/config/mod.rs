@@ -219,8 +219,10 @@ impl RunConfig {
             if self.data.sources[..source_idx].iter().any(|other| other.name == source.name) {
                 return Err(TrainError::config(&key("name"), "a name that no other source has", &*source.name));
             }
-            if !(0.0..=1.0).contains(&source.chat_share) {
-                return Err(TrainError::config(&key("chat_share"), "0 to 1", source.chat_share.to_string()));
+            for (field, share) in [("chat_share", source.chat_share), ("thinking", source.thinking)] {
+                if !(0.0..=1.0).contains(&share) {
+                    return Err(TrainError::config(&key(field), "0 to 1", share.to_string()));
+                }
             }
             if source.chat_share > 0.0 && source.format != Format::Titled {
                 return Err(TrainError::config(&key("chat_share"), "format `titled` with it", "another format"));
