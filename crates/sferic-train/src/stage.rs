@@ -113,19 +113,22 @@ pub fn run_stage(
         if save || due(settings.log_interval) {
             run.log()?;
         }
-        if evaluate || last {
-            run.evaluate()?;
-        }
-        if sample || last {
-            run.sample()?;
-        }
+        // What has been learnt is on the disk before anything else is done with it.
         if save {
             run.save()?;
+        }
+        if evaluate && !last {
+            run.evaluate()?;
+        }
+        if sample && !last {
+            run.sample()?;
         }
         if out_of_time && !last {
             return Ok(Outcome { step: run.step, model: None });
         }
     }
+    run.evaluate()?;
+    run.sample()?;
     let folder = config.folder(stage).join("model");
     export(&run.model.valid(), &config.data.tokenizer, &folder)?;
     Ok(Outcome { step: run.step, model: Some(folder) })
@@ -346,7 +349,8 @@ impl<'a> Run<'a> {
     }
 
     fn evaluate(&mut self) -> Result<(), TrainError> {
-        let model = self.model.valid();
+        // On the device of training, where kernels are in use; without gradients nothing is kept for a backward pass.
+        let model = self.model.clone().no_grad();
         for (name, attention) in [("dense", AttentionMode::Dense), ("sparse", AttentionMode::Sparse)] {
             if attention == AttentionMode::Sparse && model.config().indexer.is_none() {
                 continue;

@@ -153,7 +153,7 @@ fn a_finished_run_leaves_a_model_folder_and_reports() {
     })
     .unwrap();
     let model = outcome.model.unwrap();
-    let expected = ["Started", "Logged", "Logged", "Logged", "Evaluated", "Evaluated", "Sampled", "Saved"];
+    let expected = ["Started", "Logged", "Logged", "Logged", "Saved", "Evaluated", "Evaluated", "Sampled"];
     assert_eq!(events, expected);
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
         assert!(model.join(file).exists(), "{file}");
