@@ -72,7 +72,7 @@ pub struct Trace {
     pub hidden: Vec<Matrix<f32>>,
     /// For each layer with a selection the selected positions, `[T, K]`: descending, −1 in the unfilled slots at the end of a row.
     pub topk: BTreeMap<usize, Matrix<i32>>,
-    /// For each mixture layer the experts of every token, `[T, A]` ascending with the shared ones last; on the kernels' path alone.
+    /// For each mixture layer the routed experts of every token, `[T, A]`, ascending.
     pub experts: BTreeMap<usize, Matrix<i32>>,
     /// The greedy continuation.
     pub next_ids: Vec<u32>,

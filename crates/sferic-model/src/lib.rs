@@ -24,5 +24,7 @@ pub mod modules;
 pub use cache::Cache;
 pub use config::{Config, ConfigError, IndexerType, ModelType, TensorSpec};
 pub use load::TensorSource;
-pub use model::{AttentionForm, AttentionMode, CacheFormat, IndexerTraining, Model, NoProbe, Options, Probe, TrainForward};
+pub use model::{
+    AttentionForm, AttentionMode, CacheFormat, IndexerTraining, Model, NoProbe, Options, Probe, TrainForward, TrainInput,
+};
 pub use sferic_ops::{kernels, moe, rope, select, train::HeadGradients};

@@ -240,9 +240,7 @@ pub(super) async fn compute(
     let output = sequence.advance_replaying(ids, Request { logits, probe, dense }, &replay).await;
     let output = output.map_err(|error| model_error(doing, error))?;
     let mut computed = Computed { logits: output.logits, hidden: output.hidden, ..Computed::default() };
-    let n_active = a.experts.as_ref().map_or(1, |experts| experts.routing.n_active + experts.n_shared);
-    let chosen = output.experts.into_iter().enumerate().filter_map(|(layer_idx, experts)| Some((layer_idx, experts?)));
-    computed.experts = chosen.map(|(layer, experts)| (layer, experts.chunks(n_active).map(<[i32]>::to_vec).collect())).collect();
+    computed.experts = routed(output.experts, a);
     let Some(indexer) = a.indexer.as_ref().filter(|_| !dense && probe) else { return Ok(computed) };
     for (layer_idx, selected) in output.selected.into_iter().enumerate() {
         let rows = match selected {
@@ -266,6 +264,14 @@ pub(super) async fn draw(
     go_on: bool,
 ) -> Result<Draw, EngineError> {
     draws.next(sequence, tokens, go_on).await.map_err(|error| model_error("computing a token", error))
+}
+
+/// Routed experts by layer, row by row, without the shared ones, which stand last.
+fn routed(experts: Vec<Option<Vec<i32>>>, a: &Architecture) -> BTreeMap<usize, Vec<Vec<i32>>> {
+    let Some(sizes) = &a.experts else { return BTreeMap::new() };
+    let n_active = sizes.routing.n_active;
+    let rows = |experts: Vec<i32>| experts.chunks(n_active + sizes.n_shared).map(|row| row[..n_active].to_vec()).collect();
+    experts.into_iter().enumerate().filter_map(|(layer_idx, experts)| Some((layer_idx, rows(experts?)))).collect()
 }
 
 /// Rows of positions as a kernel reads them: ascending, and unfilled slots last.

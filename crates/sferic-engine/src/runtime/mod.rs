@@ -176,7 +176,7 @@ pub(crate) struct Computed {
     pub(crate) hidden: Vec<Vec<f32>>,
     /// Selected positions of each layer that selects, row by row, −1 in unfilled slots.
     pub(crate) selected: BTreeMap<usize, Vec<Vec<i32>>>,
-    /// Experts of each mixture layer, row by row; on the kernels' path alone.
+    /// Routed experts of each mixture layer, row by row, ascending.
     pub(crate) experts: BTreeMap<usize, Vec<Vec<i32>>>,
 }
 

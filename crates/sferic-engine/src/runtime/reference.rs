@@ -40,6 +40,11 @@ pub(super) async fn compute(
         let values = read_i32(indices, doing).await?;
         computed.selected.insert(layer_idx, values.chunks(width).map(<[i32]>::to_vec).collect());
     }
+    for (layer_idx, experts) in recorder.experts {
+        let width = experts.dims()[1].max(1);
+        let values = read_i32(experts, doing).await?;
+        computed.experts.insert(layer_idx, values.chunks(width).map(<[i32]>::to_vec).collect());
+    }
     Ok(computed)
 }
 
@@ -48,6 +53,7 @@ pub(super) async fn compute(
 struct Recorder {
     hidden: Vec<Tensor<3>>,
     selection: Vec<(usize, Tensor<3, Int>)>,
+    experts: Vec<(usize, Tensor<2, Int>)>,
 }
 
 impl Probe for Recorder {
@@ -57,5 +63,9 @@ impl Probe for Recorder {
 
     fn selection(&mut self, layer_idx: usize, indices: &Tensor<3, Int>) {
         self.selection.push((layer_idx, indices.clone()));
+    }
+
+    fn experts(&mut self, layer_idx: usize, experts: &Tensor<2, Int>) {
+        self.experts.push((layer_idx, experts.clone()));
     }
 }
