@@ -94,11 +94,15 @@ pub fn route_kept(logits: Tensor<2>, bias: Option<Tensor<1>>, routing: &Routing,
 ///
 /// # Shapes
 /// - experts: `[N, A]`
-pub fn loads(experts: &Tensor<2, Int>, n_experts: usize) -> Tensor<1> {
+/// - counted: `[N]`, 1 for tokens that count and 0 for those that fill a row; every token counts without it
+pub fn loads(experts: &Tensor<2, Int>, n_experts: usize, counted: Option<Tensor<1>>) -> Tensor<1> {
     let [n_tokens, n_active] = experts.dims();
+    let device = experts.device();
     let flat = experts.clone().reshape([n_tokens * n_active]);
-    let ones = Tensor::<1>::ones([n_tokens * n_active], &experts.device());
-    Tensor::<1>::zeros([n_experts], &experts.device()).scatter(0, flat, ones, burn::tensor::IndexingUpdateOp::Add)
+    let counted = counted.unwrap_or_else(|| Tensor::ones([n_tokens], &device));
+    let counted: Tensor<2> = counted.unsqueeze_dim(1);
+    let counted = counted.expand([n_tokens, n_active]).reshape([n_tokens * n_active]);
+    Tensor::<1>::zeros([n_experts], &device).scatter(0, flat, counted, burn::tensor::IndexingUpdateOp::Add)
 }
 
 fn probabilities(logits: Tensor<2>, scoring: Scoring) -> Tensor<2> {
