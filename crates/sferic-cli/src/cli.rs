@@ -4,7 +4,7 @@ mod convert;
 mod train;
 
 pub use convert::{CompareArgs, ConvertArgs, pair};
-pub use train::{PretrainArgs, Stage, StageArgs, TrainArgs};
+pub use train::{RunArgs, Stage, StageArgs, TrainArgs};
 
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand, ValueEnum};

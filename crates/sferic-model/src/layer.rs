@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     feed_forward::FeedForward,
     load::{Loader, TensorSource},
+    model::TrainStep,
     modules::RmsNorm,
 };
 
@@ -86,16 +87,9 @@ impl DecoderLayer {
     }
 
     /// Runs a batch of whole sequences for training, in a mixture on the experts in `kept`, where there are some.
-    pub(crate) fn forward_train(
-        &self,
-        h: Tensor<3>,
-        step: &Step,
-        sparse: bool,
-        with_indexer: bool,
-        kept: Option<Tensor<2, Int>>,
-    ) -> LayerTraining {
+    pub(crate) fn forward_train(&self, h: Tensor<3>, pass: &TrainStep, kept: Option<Tensor<2, Int>>) -> LayerTraining {
         let x = self.input_layernorm.forward(h.clone());
-        let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, step, sparse, with_indexer);
+        let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, pass);
         LayerTraining { output: self.feed_forward(self.residual(h, output), kept), indexer_kl }
     }
 

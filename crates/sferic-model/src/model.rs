@@ -17,6 +17,7 @@ use crate::{
     modules::{Embedding, Linear, RmsNorm},
 };
 
+pub(crate) use train::TrainStep;
 pub use train::{IndexerTraining, TrainForward, TrainInput};
 
 /// Whether the indexer's selection limits attention.

@@ -9,7 +9,7 @@ use sferic_model::Model;
 use sferic_weights::{Dtype, write_atomic};
 
 use crate::TrainError;
-use crate::config::PretrainConfig;
+use crate::config::{RunConfig, Stage, StageConfig};
 use crate::export::write_model;
 use crate::optimizer::Optimizer;
 
@@ -38,20 +38,20 @@ pub struct State {
 }
 
 impl State {
-    /// Returns the state of `config` after `step` steps.
-    pub fn new(config: &PretrainConfig, step: usize, best_loss: f64) -> Self {
-        let train = &config.train;
-        let rows_per_step = train.batch_size * train.gradient_accumulation;
-        Self { version: VERSION, step, best_loss, seed: config.seed, seq_len: train.seq_len, rows_per_step }
+    /// Returns the state of a stage after `step` steps.
+    pub fn new(seed: u64, config: &StageConfig, step: usize, best_loss: f64) -> Self {
+        let (seq_len, rows_per_step) = (config.seq_len, config.rows_per_step());
+        Self { version: VERSION, step, best_loss, seed, seq_len, rows_per_step }
     }
 
-    /// Checks that a run with `config` may continue from here.
-    fn check(&self, config: &PretrainConfig, path: &Path) -> Result<(), TrainError> {
-        let expected = Self::new(config, self.step, self.best_loss);
+    /// Checks that the stage may continue from here with the settings of `run`.
+    fn check(&self, run: &RunConfig, stage: Stage, path: &Path) -> Result<(), TrainError> {
+        let expected = Self::new(run.seed, run.stage(stage)?, self.step, self.best_loss);
+        let seq_len = format!("{}.seq_len", stage.name());
         let pairs = [
             ("version", u64::from(expected.version), u64::from(self.version)),
             ("seed", expected.seed, self.seed),
-            ("train.seq_len", expected.seq_len as u64, self.seq_len as u64),
+            (seq_len.as_str(), expected.seq_len as u64, self.seq_len as u64),
             ("rows per step", expected.rows_per_step as u64, self.rows_per_step as u64),
         ];
         for (what, expected, found) in pairs {
@@ -108,11 +108,11 @@ pub fn latest(root: &Path) -> Result<Option<PathBuf>, TrainError> {
     Ok(list(root)?.last().map(|step| root.join(folder_name(*step))))
 }
 
-/// Reads the state of the checkpoint at `path` and checks that a run with `config` may continue from it.
+/// Reads the state of the checkpoint at `path` and checks that the stage may continue from it.
 ///
 /// # Errors
 /// [`TrainError::Io`] when it cannot be read, [`TrainError::Checkpoint`] when it is damaged or of another run.
-pub fn read_state(path: &Path, config: &PretrainConfig) -> Result<State, TrainError> {
+pub fn read_state(path: &Path, run: &RunConfig, stage: Stage) -> Result<State, TrainError> {
     let file = path.join(STATE);
     let text = std::fs::read_to_string(&file).map_err(TrainError::io("read the checkpoint's state", &file))?;
     let state: State = serde_json::from_str(&text).map_err(|error| TrainError::Checkpoint {
@@ -121,7 +121,7 @@ pub fn read_state(path: &Path, config: &PretrainConfig) -> Result<State, TrainEr
         found: error.to_string(),
         path: path.to_path_buf(),
     })?;
-    state.check(config, path)?;
+    state.check(run, stage, path)?;
     Ok(state)
 }
 

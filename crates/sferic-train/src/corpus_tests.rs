@@ -10,12 +10,14 @@ fn source(format: Format) -> SourceConfig {
         path: "toy.txt".to_owned(),
         format,
         split: Split::Documents,
+        section: None,
         weight: 1.0,
-        final_weight: None,
         max_bytes: None,
         reflow: false,
         prompts: Vec::new(),
         chat_share: 0.0,
+        filter: None,
+        tasks: None,
     }
 }
 
@@ -75,7 +77,10 @@ fn documents_are_separated_by_two_blank_lines() {
 fn dialogues_become_turns_with_an_end_after_each_answer() {
     let text = "Assistant: Welcome.\nUser: Hi.\nAssistant: Hello!\nWhat next?\nUser: A\nUser: B\nAssistant: Done.\nUser: Bye";
     let parts = render(text, &source(Format::Dialogue)).unwrap().unwrap();
-    assert_eq!(shown(&parts), "[Bos][User]Hi.[Assistant]Hello!\nWhat next?[Eos][User]A\nB[Assistant]Done.[Eos]");
+    assert_eq!(
+        shown(&parts),
+        "[Bos][User]Hi.[Assistant][EndThink]Hello!\nWhat next?[Eos][User]A\nB[Assistant][EndThink]Done.[Eos]"
+    );
     assert_eq!(render("User: Hi.", &source(Format::Dialogue)).unwrap(), None);
     assert_eq!(render("Assistant: Hi.\nUser: Ho.", &source(Format::Dialogue)).unwrap(), None);
 }
@@ -84,7 +89,7 @@ fn dialogues_become_turns_with_an_end_after_each_answer() {
 fn questions_lose_their_calculator_marks() {
     let line = r#"{"question": "How many? ", "answer": "48/2 = <<48/2=24>>24 clips.\n#### 24"}"#;
     let parts = render(line, &source(Format::Questions)).unwrap().unwrap();
-    assert_eq!(shown(&parts), "[Bos][User]How many?[Assistant]48/2 = 24 clips.\nThe answer is 24.[Eos]");
+    assert_eq!(shown(&parts), "[Bos][User]How many?[Assistant][EndThink]48/2 = 24 clips.\nThe answer is 24.[Eos]");
     let error = render(r#"{"question": "x"}"#, &source(Format::Questions)).unwrap_err().to_string();
     assert!(error.contains("answer") && error.contains("toy"), "{error}");
 }
@@ -99,7 +104,7 @@ fn titled_documents_answer_a_prompt_or_stay_text() {
     titled.prompts = vec!["Tell me about {title}.".to_owned()];
     assert_eq!(
         shown(&render(story, &titled).unwrap().unwrap()),
-        "[Bos][User]Tell me about The Goat.[Assistant]A goat came by.\n\nIt left.[Eos]"
+        "[Bos][User]Tell me about The Goat.[Assistant][EndThink]A goat came by.\n\nIt left.[Eos]"
     );
     assert_eq!(shown(&render("no title here", &titled).unwrap().unwrap()), "[Bos]no title here[Eos]");
 }
@@ -116,4 +121,62 @@ fn the_chat_share_is_kept_on_average() {
     let n_chats = (0..4000).filter(|&n| is_chat(n)).count();
     // Binomial(4000, 1/4): mean 1000, standard deviation 27; five of them either way.
     assert!((863..=1137).contains(&n_chats), "{n_chats}");
+}
+
+#[test]
+fn lines_and_sections_are_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("toy.txt"),
+        "A text.\n\n\ngoat: an animal; \"a goat: two horns\"\nhay, dry grass: what it eats\n",
+    )
+    .unwrap();
+    let mut glosses = SourceConfig { split: Split::Lines, section: Some(1), ..source(Format::Titled) };
+    let (documents, counts) = load(&glosses, folder.path(), &mut Seen::default()).unwrap();
+    assert_eq!(documents, ["goat: an animal; \"a goat: two horns\"", "hay, dry grass: what it eats"]);
+    assert_eq!(counts, FilterCounts::default());
+    assert_eq!(shown(&render(&documents[0], &glosses).unwrap().unwrap()), "[Bos]goat: an animal; \"a goat: two horns\"[Eos]");
+    glosses.chat_share = 1.0;
+    glosses.prompts = vec!["What is {title}?".to_owned()];
+    assert_eq!(
+        shown(&render(&documents[1], &glosses).unwrap().unwrap()),
+        "[Bos][User]What is hay, dry grass?[Assistant][EndThink]what it eats[Eos]"
+    );
+    glosses.section = Some(2);
+    let error = load(&glosses, folder.path(), &mut Seen::default()).unwrap_err().to_string();
+    assert!(error.contains("section") && error.contains("2 parts"), "{error}");
+}
+
+#[test]
+fn filters_see_all_sources() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("toy.txt"),
+        "A goat went to the market to buy hay.\n\n\n\u{feff}Nothing happened after that, or so they say.",
+    )
+    .unwrap();
+    let filtered = SourceConfig { filter: Some(Filter::default()), ..source(Format::Text) };
+    let mut seen = Seen::default();
+    let (first, _) = load(&filtered, folder.path(), &mut seen).unwrap();
+    assert!(first.len() == 2 && first[1].starts_with("Nothing"), "{first:?}");
+    let (again, counts) = load(&filtered, folder.path(), &mut seen).unwrap();
+    assert!(again.is_empty());
+    assert_eq!(counts.n_repeated_documents, 2);
+}
+
+#[test]
+fn chats_are_lines_and_tasks_are_made() {
+    let chats = source(Format::Chats);
+    let line = r#"{"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "reasoning_content": "Polite.", "content": "Hello!"}], "thinking": true}"#;
+    let parts = render(line, &chats).unwrap().unwrap();
+    assert_eq!(shown(&parts), "[Bos][User]Hi.[Assistant][Think]Polite.[EndThink]Hello![Eos]");
+    for bad in [r#"{"message": []}"#, r#"{"messages": [{"role": "tool", "content": "x"}]}"#] {
+        let error = render(bad, &chats).unwrap_err().to_string();
+        assert!(error.contains("toy.txt"), "{error}");
+    }
+    let tasks = TaskConfig { n: 5, ..TaskConfig::default() };
+    let made = SourceConfig { path: String::new(), tasks: Some(tasks), ..source(Format::Tasks) };
+    let (documents, _) = load(&made, Path::new("."), &mut Seen::default()).unwrap();
+    assert_eq!(documents.len(), 5);
+    assert!(documents.iter().all(|document| render(document, &made).unwrap().is_some()));
 }

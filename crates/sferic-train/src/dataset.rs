@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::DataConfig;
-use crate::corpus::{SourceConfig, read_text, render, split_documents};
+use crate::corpus::{Part, SourceConfig, load, render};
+use crate::filter::{FilterCounts, Seen};
 use crate::hash::fnv1a;
 use crate::tokenizer::{Encoder, Special};
 
 /// The manifest's name within the data folder.
 const MANIFEST: &str = "manifest.json";
 /// The version of the manifest and of the token files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the data folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Manifest {
     pub train: SplitManifest,
     /// Held-out documents.
     pub heldout: SplitManifest,
+    /// What was left out of each source that has a filter.
+    pub filtered: Vec<(String, FilterCounts)>,
 }
 
 /// One token file.
@@ -57,7 +60,7 @@ pub struct SourceManifest {
     pub n_tokens: usize,
     /// Documents.
     pub n_documents: usize,
-    /// Bytes of text before rendering, for perplexities per byte.
+    /// Bytes of text that the tokens stand for, control tokens not counted; for perplexities per byte.
     pub n_bytes: usize,
 }
 
@@ -67,7 +70,7 @@ pub struct SourceManifest {
 /// `progress` hears `(source name, documents done, documents)`.
 ///
 /// # Errors
-/// Those of [`read_text`], [`render`] and [`Encoder`], and [`TrainError::Io`].
+/// Those of [`load`], [`render`] and [`Encoder`], and [`TrainError::Io`].
 pub fn prepare(data: &DataConfig, progress: &(dyn Fn(&str, usize, usize) + Sync)) -> Result<Manifest, TrainError> {
     let encoder = Encoder::open(&data.tokenizer)?;
     let folder = &data.folder;
@@ -80,12 +83,18 @@ pub fn prepare(data: &DataConfig, progress: &(dyn Fn(&str, usize, usize) + Sync)
         heldout_every: data.heldout_every,
         train: SplitManifest { file: "train.u16".to_owned(), sources: Vec::new() },
         heldout: SplitManifest { file: "heldout.u16".to_owned(), sources: Vec::new() },
+        filtered: Vec::new(),
     };
+    let mut seen = Seen::default();
     for source in &data.sources {
-        let text = read_text(source, &data.root)?;
-        let documents = split_documents(&text, source);
-        let (held, kept): (Vec<&str>, Vec<&str>) =
-            documents.into_iter().partition(|document| fnv1a(document.as_bytes()).is_multiple_of(data.heldout_every));
+        let (documents, counts) = load(source, &data.root, &mut seen)?;
+        if source.filter.is_some() {
+            manifest.filtered.push((source.name.clone(), counts));
+        }
+        let (held, kept): (Vec<&str>, Vec<&str>) = documents
+            .iter()
+            .map(String::as_str)
+            .partition(|document| fnv1a(document.as_bytes()).is_multiple_of(data.heldout_every));
         manifest.train.sources.push(append(&mut train, &kept, source, &encoder, progress)?);
         manifest.heldout.sources.push(append(&mut heldout, &held, source, &encoder, progress)?);
     }
@@ -107,6 +116,7 @@ fn append(
 ) -> Result<SourceManifest, TrainError> {
     let n_threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let next = AtomicUsize::new(0);
+    let n_bytes = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, Vec<u16>)>, TrainError> {
         let mut done = Vec::new();
         loop {
@@ -115,6 +125,8 @@ fn append(
             if let Some(parts) = render(document, source)? {
                 let mut ids = Vec::with_capacity(document.len() / 3);
                 encoder.encode(&parts, &mut ids)?;
+                let texts = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 });
+                n_bytes.fetch_add(texts.sum(), Ordering::Relaxed);
                 done.push((document_idx, ids));
             }
             progress(&source.name, document_idx + 1, documents.len());
@@ -134,11 +146,11 @@ fn append(
     encoded.sort_unstable_by_key(|(document_idx, _)| *document_idx);
     let offset = tokens.len();
     let n_documents = encoded.len();
-    let n_bytes = encoded.iter().map(|(document_idx, _)| documents[*document_idx].len()).sum();
     for (_, ids) in encoded {
         tokens.extend(ids);
     }
-    Ok(SourceManifest { name: source.name.clone(), offset, n_tokens: tokens.len() - offset, n_documents, n_bytes })
+    let (name, n_bytes) = (source.name.clone(), n_bytes.into_inner());
+    Ok(SourceManifest { name, offset, n_tokens: tokens.len() - offset, n_documents, n_bytes })
 }
 
 fn write_tokens(path: &Path, tokens: &[u16]) -> Result<(), TrainError> {

@@ -10,12 +10,14 @@ fn source(name: &str, format: Format, split: Split) -> SourceConfig {
         path: format!("{name}.txt"),
         format,
         split,
+        section: None,
         weight: 1.0,
-        final_weight: None,
         max_bytes: None,
         reflow: false,
         prompts: Vec::new(),
         chat_share: 0.0,
+        filter: None,
+        tasks: None,
     }
 }
 

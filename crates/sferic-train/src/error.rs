@@ -54,6 +54,9 @@ pub enum TrainError {
         /// The file.
         path: PathBuf,
     },
+    /// Occurs when a generator of tasks refuses what is asked of it.
+    #[error("tasks: {0}")]
+    Tasks(#[from] sferic_tasks::TaskError),
     /// Occurs when the tokenizer cannot be trained, read, written or applied.
     #[error("tokenizer: {message}")]
     Tokenizer {
@@ -89,9 +92,11 @@ pub enum TrainError {
     Weights(#[from] sferic_weights::WeightsError),
     /// Occurs when the loss or the gradient is not finite, or the loss rose far above where it had been.
     #[error(
-        "training diverged by step {step}: {what}; the newest checkpoint is of step {last_good_step} (0: none); lower `train.lr` or raise `train.warmup_steps`"
+        "training diverged by step {step}: {what}; the newest checkpoint is of step {last_good_step} (0: none); lower `{stage}.lr` or raise `{stage}.warmup_steps`"
     )]
     Diverged {
+        /// The stage's name.
+        stage: &'static str,
         /// The step at which the values were read.
         step: usize,
         /// The values that gave it away.

@@ -1,11 +1,15 @@
-//! Perplexity on held-out documents, through the same prefill that inference uses.
+//! Perplexity on held-out documents during training, through the pass that trains, without its gradients.
 
-use burn::tensor::{Int, Tensor, TensorData};
-use sferic_model::{AttentionMode, Model, NoProbe, Options};
+use burn::tensor::{Int, Tensor};
+use sferic_model::{AttentionMode, IndexerTraining, Model};
 
 use crate::TrainError;
+use crate::batch::Batch;
 use crate::dataset::TokenSet;
 use crate::loss::cross_entropy_sum;
+
+/// Rows of logits held at once.
+const CHUNK_ROWS: usize = 4096;
 
 /// The score of one source.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +40,10 @@ pub fn evaluate(
     attention: AttentionMode,
     step: usize,
 ) -> Result<Vec<Score>, TrainError> {
-    let options = Options { attention, ..Options::default() };
+    let mode = match attention {
+        AttentionMode::Dense => IndexerTraining::Off,
+        AttentionMode::Sparse => IndexerTraining::Sparse,
+    };
     let mut scores = Vec::new();
     for (source_idx, source) in heldout.sources().iter().enumerate() {
         let available = heldout.n_rows(source_idx);
@@ -44,7 +51,7 @@ pub fn evaluate(
         let (mut total, mut n_tokens): (Option<Tensor<1>>, usize) = (None, 0);
         for nth in 0..n_rows {
             let row = heldout.row(source_idx, nth * available / n_rows);
-            let nll = row_nll(model, row, &options);
+            let nll = row_nll(model, row, mode);
             n_tokens += row.len() - 1;
             total = Some(match total {
                 Some(total) => total.add(nll),
@@ -63,14 +70,17 @@ pub fn evaluate(
 }
 
 /// Returns the summed negative log-likelihood of a row's targets, `[1]`.
-fn row_nll(model: &Model, row: &[u16], options: &Options) -> Tensor<1> {
-    let n_tokens = row.len() - 1;
-    let inputs: Vec<u32> = row[..n_tokens].iter().map(|&id| u32::from(id)).collect();
-    let targets: Vec<i32> = row[1..].iter().map(|&id| i32::from(id)).collect();
-    let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [n_tokens]), &model.device());
-    let mut cache = model.new_cache(n_tokens);
-    let hidden = model.prefill(&inputs, &mut cache, options, &mut NoProbe);
-    let logits = model.logits(hidden);
-    let vocab_size = logits.dims()[2];
-    cross_entropy_sum(logits.reshape([n_tokens, vocab_size]), targets)
+fn row_nll(model: &Model, row: &[u16], mode: IndexerTraining) -> Tensor<1> {
+    let batch = Batch::of_rows([row], false);
+    let device = model.device();
+    let hidden = model.forward_train(batch.input(&device), mode).hidden;
+    let [_, n_tokens, width] = hidden.dims();
+    let targets: Tensor<1, Int> = batch.targets(&device).token_ids;
+    let chunk = |from: usize| {
+        let n_rows = CHUNK_ROWS.min(n_tokens - from);
+        let logits = model.logits(hidden.clone().slice([0..1, from..from + n_rows, 0..width]));
+        let vocab_size = logits.dims()[2];
+        cross_entropy_sum(logits.reshape([n_rows, vocab_size]), targets.clone().narrow(0, from, n_rows))
+    };
+    (0..n_tokens).step_by(CHUNK_ROWS).map(chunk).reduce(Tensor::add).unwrap_or_else(|| Tensor::zeros([1], &device))
 }

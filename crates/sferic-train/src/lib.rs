@@ -1,15 +1,17 @@
-//! Trains the models that the rest of the project runs: tokenizer, data, losses and the pretraining stage.
+//! Trains the models that the rest of the project runs: tokenizer, data, losses, and the stages from random weights to an assistant.
 //!
 //! The steps of a run, each a command of the `sferic` binary:
 //! 1. [`tokenizer::train_from_corpus`] learns a byte-level BPE vocabulary;
 //! 2. [`dataset::prepare`] turns corpus files into token files;
-//! 3. [`pretrain`] trains the model with the lightning indexer beside it and writes a model folder.
+//! 3. [`run_stage`] trains the model, [`config::Stage`] by stage, and writes a model folder after each.
 //!
-//! All three read one [`config::PretrainConfig`]. A run is a function of its configuration: data order and initial weights follow
+//! All read one [`config::RunConfig`]. A run is a function of its configuration: data order and initial weights follow
 //! from the seed, so a resumed run on the same device continues exactly as the uninterrupted one.
 #![deny(missing_docs)]
 
 pub mod balance;
+pub mod batch;
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
@@ -17,19 +19,23 @@ pub mod dataset;
 mod error;
 pub mod evaluate;
 pub mod export;
+pub mod filter;
 pub mod generate;
 pub mod grpo;
 mod hash;
 pub mod init;
 pub mod loss;
 pub mod optimizer;
-mod pretrain;
 pub mod report;
 pub mod sampler;
 pub mod schedule;
+mod stage;
+mod start;
+pub mod task_source;
 #[cfg(test)]
 mod test_model;
 pub mod tokenizer;
 
 pub use error::TrainError;
-pub use pretrain::{Event, Outcome, RunOptions, model_config, pretrain};
+pub use stage::{Event, Outcome, RunOptions, run_stage};
+pub use start::{first_model_config, model_config};

@@ -91,7 +91,7 @@ fn chunked_gradients_equal_those_of_the_whole_expression() {
         model.forward_train(ids, IndexerTraining::DenseWarmup)
     };
     let whole = {
-        let TrainForward { hidden, indexer_kl } = forward();
+        let TrainForward { hidden, indexer_kl, .. } = forward();
         let logits = model.logits(hidden).reshape([n_batch * n_tokens, 40]);
         let loss = cross_entropy_sum(logits, wanted.clone()).div_scalar((n_batch * n_tokens) as f64);
         let grads = loss.add(indexer_kl.unwrap().mul_scalar(0.5)).backward();
@@ -101,8 +101,9 @@ fn chunked_gradients_equal_those_of_the_whole_expression() {
     for (chunk_rows, loss_scale) in [(3, 1.0), (1000, 1.0), (1000, 4096.0)] {
         let mut gradients = GradientsAccumulator::new();
         let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows, loss_scale };
-        let loss = accumulate_gradients(&model, forward(), &wanted, &options, &mut gradients);
-        losses.push(loss.cross_entropy.into_scalar::<f32>());
+        let targets = Targets { token_ids: wanted.clone(), places: None };
+        let loss = accumulate_gradients(&model, forward(), &targets, &options, &mut gradients);
+        losses.push(loss.cross_entropy.unwrap().into_scalar::<f32>());
         let chunked = collect(&model, gradients.grads());
         assert_eq!(chunked.len(), whole.len());
         for (tensor_idx, (chunked, whole)) in chunked.iter().zip(&whole).enumerate() {
@@ -118,4 +119,86 @@ fn chunked_gradients_equal_those_of_the_whole_expression() {
         }
     }
     assert_eq!(losses[1], losses[2], "the factor is not part of the loss");
+}
+
+#[test]
+fn places_that_do_not_count_change_nothing() {
+    let device = Device::flex().autodiff();
+    let config = Config::from_json(&toy_config(40)).unwrap();
+    let model = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &device).unwrap();
+    let ids: Vec<i32> = (0..16).map(|n| n * 7 % 40).collect();
+    let run = |wanted: &[i32], places: Option<&[i32]>| {
+        let input = Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [2, 8]), &device);
+        let places = places.map(|places| targets(places, &device.clone().inner()));
+        let targets = Targets { token_ids: targets(wanted, &device), places };
+        let mut gradients = GradientsAccumulator::new();
+        let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.0, chunk_rows: 3, loss_scale: 1.0 };
+        let forward = model.forward_train(input, IndexerTraining::Off);
+        let loss = accumulate_gradients(&model, forward, &targets, &options, &mut gradients);
+        (loss.cross_entropy.unwrap().into_scalar::<f32>(), collect(&model, gradients.grads()))
+    };
+    let wanted: Vec<i32> = (0..16).map(|n| n * 3 % 40).collect();
+    let all: Vec<i32> = (0..16).collect();
+    let (whole, of_whole) = run(&wanted, None);
+    let (listed, of_listed) = run(&wanted, Some(&all));
+    assert_eq!(whole, listed);
+    assert_eq!(of_whole, of_listed);
+    // The mean over half of the places: those of the first sequence alone.
+    let (half, of_half) = run(&wanted[..8], Some(&all[..8]));
+    let alone = {
+        let logits = model.logits(
+            model
+                .forward_train(
+                    Tensor::<2, Int>::from_data(TensorData::new(ids[..8].to_vec(), [1, 8]), &device),
+                    IndexerTraining::Off,
+                )
+                .hidden,
+        );
+        let loss = cross_entropy_sum(logits.reshape([8, 40]), targets(&wanted[..8], &device)).div_scalar(8.0);
+        (loss.clone().into_scalar::<f32>(), collect(&model, GradientsParams::from_grads(loss.backward(), &model)))
+    };
+    assert!((half - alone.0).abs() < 8.0 * f32::EPSILON * half, "{half}, {}", alone.0);
+    for (found, expected) in of_half.iter().zip(&alone.1) {
+        let (Some(found), Some(expected)) = (found, expected) else { continue };
+        let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 256.0 * f32::EPSILON * largest, "{found}, {expected}");
+        }
+    }
+}
+
+#[test]
+fn the_warm_up_moves_the_indexer_alone() {
+    let device = Device::flex().autodiff();
+    let config = Config::from_json(&toy_config(40)).unwrap();
+    let model = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &device).unwrap();
+    let ids = || Tensor::<2, Int>::from_data(TensorData::new((0..16).collect::<Vec<i32>>(), [2, 8]), &device);
+    let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows: 8, loss_scale: 1.0 };
+    let run = |model: &Model| {
+        let mut gradients = GradientsAccumulator::new();
+        let forward = model.forward_train(ids(), IndexerTraining::DenseWarmup);
+        let loss = accumulate_indexer_gradients(model, forward, &options, &mut gradients);
+        assert!(loss.cross_entropy.is_none() && loss.indexer_kl.is_some());
+        collect(model, gradients.grads())
+    };
+    let free = run(&model);
+    let frozen_model = model.clone().with_frozen_trunk();
+    let frozen = run(&frozen_model);
+    let names: Vec<bool> = {
+        struct Trainable(Vec<bool>);
+        impl ModuleVisitor for Trainable {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.push(param.val().is_require_grad());
+            }
+        }
+        let mut trainable = Trainable(Vec::new());
+        frozen_model.visit(&mut trainable);
+        trainable.0
+    };
+    // Five tensors in each of two indexers.
+    assert_eq!(names.iter().filter(|is_trainable| **is_trainable).count(), 10);
+    for ((free, frozen), is_indexer) in free.iter().zip(&frozen).zip(names) {
+        assert_eq!(free, frozen, "freezing changes no gradient of the indexer");
+        assert_eq!(frozen.is_some(), is_indexer);
+    }
 }

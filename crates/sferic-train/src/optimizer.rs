@@ -12,7 +12,8 @@ use sferic_model::Model;
 use sferic_weights::{Dtype, SafeFile, TensorMeta, bytes_from_f32, write_safetensors};
 
 use crate::TrainError;
-use crate::config::TrainConfig;
+use crate::config::StageConfig;
+use crate::loss::on_graph_of;
 
 /// Names of the vectors in a checkpoint.
 const GROUPS: [&str; 2] = ["decayed", "plain"];
@@ -21,7 +22,7 @@ const LOSS_SCALE: &str = "loss_scale";
 
 /// AdamW with decoupled weight decay on matrices and clipping by the global norm.
 ///
-/// A parameter without a gradient counts as one with a zero gradient.
+/// A parameter that takes no gradient stays as it is. One that does and has none counts as one with a zero gradient.
 ///
 /// Source: Loshchilov and Hutter 2019, algorithm 2.
 #[derive(Clone)]
@@ -41,7 +42,7 @@ impl std::fmt::Debug for Optimizer {
 
 impl Optimizer {
     /// Returns an optimiser without history.
-    pub fn new(train: &TrainConfig) -> Self {
+    pub fn new(train: &StageConfig) -> Self {
         let rule = |weight_decay: f64| {
             AdamWConfig::new()
                 .with_beta_1(train.betas[0] as f32)
@@ -194,7 +195,8 @@ struct Flatten {
 
 impl ModuleVisitor for Flatten {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val().inner();
+        let Some(value) = trainable(param) else { return };
+        let value = value.inner();
         let n_values = value.dims().iter().product::<usize>();
         let grad = self.gradients.remove::<D>(param.id).unwrap_or_else(|| value.zeros_like());
         self.values[group_idx(D)].push(value.reshape([n_values]));
@@ -210,15 +212,20 @@ struct Replace {
 
 impl ModuleMapper for Replace {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(flat) = self.updated[group_idx(D)].clone() else { return param };
+        let Some(flat) = self.updated[group_idx(D)].clone().filter(|_| trainable(&param).is_some()) else { return param };
         let from = self.offsets[group_idx(D)];
         param.map(|tensor| {
             let to = from + tensor.dims().iter().product::<usize>();
             self.offsets[group_idx(D)] = to;
             let updated = flat.narrow(0, from, to - from).reshape(tensor.dims());
-            Tensor::from_inner(updated).set_require_grad(tensor.is_require_grad())
+            on_graph_of(&tensor, updated).set_require_grad(tensor.is_require_grad())
         })
     }
+}
+
+/// The value of a parameter that takes gradients.
+fn trainable<const D: usize>(param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
+    Some(param.val()).filter(Tensor::is_require_grad)
 }
 
 /// Counts the values of each vector.
@@ -226,7 +233,7 @@ struct Sizes([usize; 2]);
 
 impl ModuleVisitor for Sizes {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.0[group_idx(D)] += param.val().dims().iter().product::<usize>();
+        self.0[group_idx(D)] += trainable(param).map_or(0, |value| value.dims().iter().product::<usize>());
     }
 }
 

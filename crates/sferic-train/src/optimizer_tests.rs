@@ -7,7 +7,7 @@ use super::*;
 use crate::init::RandomWeights;
 use crate::test_model::toy_config;
 
-fn train_config() -> TrainConfig {
+fn train_config() -> StageConfig {
     let text = "steps = 10\nseq_len = 8\nbatch_size = 2\nlr = 0.1\nmin_lr = 0.0\nmax_grad_norm = 2.0\nweight_decay = 0.5";
     toml::from_str(text).unwrap()
 }

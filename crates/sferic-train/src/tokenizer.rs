@@ -1,11 +1,13 @@
 //! Trains a byte-level BPE tokenizer and encodes rendered documents with it.
 //!
-//! The result is a `tokenizer.json` with a `tokenizer_config.json` whose chat template writes the same tokens as
-//! [`corpus::render`](crate::corpus::render): `<BOS>`, then `<｜User｜>` question `<｜Assistant｜>` answer `<EOS>` per exchange.
+//! The result is a `tokenizer.json` with the control tokens of DeepSeek-V3.2's prompt format, and a `tokenizer_config.json`
+//! without a chat template: a folder of `model_type` `deepseek_v32` that has none is prompted in that format
+//! ([`sferic_text::PromptFormat::choose`]).
 
 use std::path::Path;
 
 use serde_json::json;
+use sferic_text::dsv32;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -15,8 +17,9 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use crate::TrainError;
-use crate::config::PretrainConfig;
-use crate::corpus::{Part, read_text, render, split_documents};
+use crate::config::RunConfig;
+use crate::corpus::{Part, load, render};
+use crate::filter::Seen;
 
 /// Splits text into words before BPE: English contractions, words with the space before them, single digits, runs of
 /// punctuation with following line ends, line ends, other blanks.
@@ -31,7 +34,11 @@ const ENCODE_CHUNK_BYTES: usize = 16 * 1024;
 /// Tokens of more bytes are not made: they would be rules and ornaments, no words.
 const MAX_TOKEN_BYTES: usize = 24;
 
-/// A special token. The discriminant is its id.
+/// A control token. The discriminant is its id.
+///
+/// Text that a person sees is decoded without the tokens that tokenizer.json marks as special. As in DeepSeek's own file these are
+/// those of [`Special::is_hidden`]; the others stay in the text, because they are what
+/// [`PromptFormat::parse`](sferic_text::PromptFormat::parse) takes an answer apart at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Special {
@@ -47,39 +54,48 @@ pub enum Special {
     Assistant = 4,
     /// Begin of a reasoning block.
     Think = 5,
-    /// End of a reasoning block.
+    /// End of a reasoning block; alone it says that there is none.
     EndThink = 6,
+    /// Part of every tag around tool calls.
+    Dsml = 7,
 }
 
 impl Special {
+    /// All of them, by id.
+    pub const ALL: [Self; 8] =
+        [Self::Bos, Self::Eos, Self::Pad, Self::User, Self::Assistant, Self::Think, Self::EndThink, Self::Dsml];
+
     /// Returns the token's spelling in tokenizer.json, DeepSeek's own.
     pub fn text(self) -> &'static str {
-        SPECIAL_TEXTS[self as usize]
+        match self {
+            Self::Bos => dsv32::BOS,
+            Self::Eos => dsv32::EOS,
+            Self::Pad => "<｜▁pad▁｜>",
+            Self::User => dsv32::USER,
+            Self::Assistant => dsv32::ASSISTANT,
+            Self::Think => dsv32::THINK_START,
+            Self::EndThink => dsv32::THINK_END,
+            Self::Dsml => "｜DSML｜",
+        }
+    }
+
+    /// Whether decoding may leave it out.
+    pub fn is_hidden(self) -> bool {
+        matches!(self, Self::Bos | Self::Eos | Self::Pad)
     }
 }
 
-/// Spellings by id. The reserved ones leave room for later stages without a new vocabulary.
-const SPECIAL_TEXTS: [&str; 16] = [
-    "<｜begin▁of▁sentence｜>",
-    "<｜end▁of▁sentence｜>",
-    "<｜▁pad▁｜>",
-    "<｜User｜>",
-    "<｜Assistant｜>",
-    "<think>",
-    "</think>",
-    "<｜reserved▁0｜>",
-    "<｜reserved▁1｜>",
-    "<｜reserved▁2｜>",
-    "<｜reserved▁3｜>",
-    "<｜reserved▁4｜>",
-    "<｜reserved▁5｜>",
-    "<｜reserved▁6｜>",
-    "<｜reserved▁7｜>",
-    "<｜reserved▁8｜>",
-];
+/// Tokens after those of [`Special`] that leave room for later stages without a new vocabulary.
+const N_RESERVED: usize = 8;
+/// Control tokens and reserved ones: the ids below the alphabet.
+const N_SPECIALS: usize = Special::ALL.len() + N_RESERVED;
 
-/// The chat template of the trained tokenizer. Without `add_generation_prompt` the text ends after the last `<EOS>`.
-const CHAT_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}{% elif message['role'] == 'assistant' %}{{ '<｜Assistant｜>' + message['content'] + eos_token }}{% elif message['role'] == 'system' %}{{ message['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% endif %}";
+/// Returns the control tokens and the reserved ones as tokenizer.json lists them, by id.
+fn added_tokens() -> Vec<AddedToken> {
+    let used = Special::ALL.iter().map(|special| AddedToken::from(special.text(), special.is_hidden()));
+    let reserved = (0..N_RESERVED).map(|n| AddedToken::from(format!("<｜reserved▁{n}｜>"), true));
+    used.chain(reserved).map(|token| token.normalized(false)).collect()
+}
 
 /// Returns a tokenizer with `vocab_size` tokens learned from `texts`; fewer when the texts do not hold that many merges.
 ///
@@ -89,7 +105,7 @@ const CHAT_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{% if m
 /// [`TrainError::Tokenizer`] when the library refuses; [`TrainError::ConfigValue`] when `vocab_size` leaves no room for merges
 /// or does not fit the 16-bit token files.
 pub fn train_tokenizer<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_size: usize) -> Result<Tokenizer, TrainError> {
-    let smallest = SPECIAL_TEXTS.len() + 256;
+    let smallest = N_SPECIALS + 256;
     if !(smallest..=1 << 16).contains(&vocab_size) {
         let expected = format!("{smallest} (specials and bytes) to 65536 (token files are 16-bit)");
         return Err(TrainError::config("tokenizer.vocab_size", expected, vocab_size.to_string()));
@@ -103,12 +119,11 @@ pub fn train_tokenizer<'a>(texts: impl Iterator<Item = &'a str> + Send, vocab_si
         PreTokenizerWrapper::ByteLevel(byte_level),
     ])));
     tokenizer.with_decoder(Some(byte_level));
-    let specials = SPECIAL_TEXTS.iter().map(|text| AddedToken::from(*text, true).normalized(false)).collect();
     let trainer = BpeTrainer::builder()
         .vocab_size(vocab_size)
         .min_frequency(2)
         .show_progress(false)
-        .special_tokens(specials)
+        .special_tokens(added_tokens())
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .max_token_length(Some(MAX_TOKEN_BYTES))
         .build();
@@ -131,16 +146,18 @@ fn first_token() -> Result<TemplateProcessing, TrainError> {
 /// Trains a tokenizer on an even sample of every source, in the proportion of the weights, as `[tokenizer]` says.
 ///
 /// # Errors
-/// Those of [`read_text`], [`render`] and [`train_tokenizer`].
-pub fn train_from_corpus(config: &PretrainConfig) -> Result<Tokenizer, TrainError> {
+/// Those of [`load`], [`render`] and [`train_tokenizer`].
+pub fn train_from_corpus(config: &RunConfig) -> Result<Tokenizer, TrainError> {
     let total: f64 = config.data.sources.iter().map(|source| source.weight).sum();
     let mut sample = Vec::new();
+    let mut seen = Seen::default();
     for source in config.data.sources.iter().filter(|source| source.weight > 0.0) {
-        let text = read_text(source, &config.data.root)?;
+        let (documents, _) = load(source, &config.data.root, &mut seen)?;
+        let n_bytes: usize = documents.iter().map(String::len).sum();
         let budget = config.tokenizer.sample_bytes as f64 * source.weight / total;
-        let share = (budget / text.len().max(1) as f64).min(1.0);
+        let share = (budget / n_bytes.max(1) as f64).min(1.0);
         let mut paragraph_idx = 0;
-        for document in split_documents(&text, source) {
+        for document in &documents {
             for part in render(document, source)?.unwrap_or_default() {
                 let Part::Text(text) = part else { continue };
                 for paragraph in text.split_inclusive("\n\n") {
@@ -181,7 +198,6 @@ fn tokenizer_config(max_length: usize) -> serde_json::Value {
         "unk_token": null,
         "clean_up_tokenization_spaces": false,
         "model_max_length": max_length,
-        "chat_template": CHAT_TEMPLATE,
     })
 }
 
@@ -208,8 +224,9 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::open`].
     pub fn new(mut tokenizer: Tokenizer) -> Result<Self, TrainError> {
-        for (id, text) in SPECIAL_TEXTS.iter().enumerate().take(Special::EndThink as usize + 1) {
-            if tokenizer.token_to_id(text) != Some(id as u32) {
+        for special in Special::ALL {
+            let (id, text) = (special as u32, special.text());
+            if tokenizer.token_to_id(text) != Some(id) {
                 let found = tokenizer.token_to_id(text);
                 return Err(TrainError::Tokenizer { message: format!("expected `{text}` with id {id}, found {found:?}") });
             }
@@ -219,7 +236,9 @@ impl Encoder {
             let message = format!("expected at most 65536 tokens for 16-bit token files, found {vocab_size}");
             return Err(TrainError::Tokenizer { message });
         }
-        // A corpus that spells a special token must not produce one.
+        // A corpus that spells a control token must not produce one. The library passes over special tokens only, so here all are.
+        let all = added_tokens().into_iter().map(|token| AddedToken { special: true, ..token });
+        tokenizer.add_special_tokens(all).map_err(library_error)?;
         tokenizer.set_encode_special_tokens(true);
         Ok(Self { tokenizer, vocab_size })
     }
@@ -249,21 +268,21 @@ impl Encoder {
         Ok(())
     }
 
-    /// Returns the ids of a plain text that follows a begin token, or of one user turn that waits for its answer.
+    /// Returns the ids of a plain text that follows a begin token, or of one user turn that waits for a direct answer.
     ///
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn encode_prompt(&self, text: &str, as_chat: bool) -> Result<Vec<u32>, TrainError> {
         let text = Part::Text(text.into());
         let bos = Part::Token(Special::Bos);
-        let parts =
-            if as_chat { vec![bos, Part::Token(Special::User), text, Part::Token(Special::Assistant)] } else { vec![bos, text] };
+        let [user, assistant, end_think] = [Special::User, Special::Assistant, Special::EndThink].map(Part::Token);
+        let parts = if as_chat { vec![bos, user, text, assistant, end_think] } else { vec![bos, text] };
         let mut ids = Vec::new();
         self.encode(&parts, &mut ids)?;
         Ok(ids.into_iter().map(u32::from).collect())
     }
 
-    /// Returns the text of `ids` without special tokens.
+    /// Returns the text of `ids` without control tokens.
     ///
     /// # Errors
     /// [`TrainError::Tokenizer`] when the library refuses.

@@ -18,7 +18,7 @@ use sferic_shaders::kernel::{Capabilities, Elem, Features, WeightFormat};
 use sferic_shaders::linear::gemm::{Gemm, Params, Tile};
 use sferic_testkit::device::resolved_gpu;
 use sferic_train::init::RandomWeights;
-use sferic_train::loss::{LossOptions, accumulate_gradients};
+use sferic_train::loss::{LossOptions, Targets, accumulate_gradients};
 
 /// A product in f32 whose backward pass mixes launches and stock operations.
 #[derive(Debug)]
@@ -294,11 +294,12 @@ fn a_model_has_the_loss_and_gradients_of_the_stock_form() {
             let mut gradients = GradientsAccumulator::new();
             let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows: 24, loss_scale };
             let forward = model.forward_train(inputs, mode);
+            let targets = Targets { token_ids: targets, places: None };
             let loss = accumulate_gradients(&model, forward, &targets, &options, &mut gradients);
             let mut collect = Collect { gradients: gradients.grads(), found: Vec::new() };
             model.visit(&mut collect);
             let scaled = collect.found.into_iter().map(|grad| grad.into_iter().map(|value| value / loss_scale as f32).collect());
-            let losses = vec![values(loss.cross_entropy), values(loss.indexer_kl.unwrap())];
+            let losses = vec![values(loss.cross_entropy.unwrap()), values(loss.indexer_kl.unwrap())];
             losses.into_iter().chain(scaled).collect::<Vec<Vec<f32>>>()
         };
         let expected = run(1.0, IndexerTraining::DenseWarmup);

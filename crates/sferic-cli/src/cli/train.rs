@@ -11,7 +11,7 @@ pub struct TrainArgs {
     pub stage: Stage,
 }
 
-/// A stage of training.
+/// A step of a training run. All read one configuration file.
 #[derive(Debug, Subcommand)]
 pub enum Stage {
     /// Learns a byte-level BPE vocabulary from the corpus
@@ -20,9 +20,24 @@ pub enum Stage {
     /// Turns the corpus into token files
     #[command(after_help = EXIT_CODES)]
     Data(StageArgs),
-    /// Trains the model and writes a model folder
+    /// Trains a dense model from random weights, or further from a folder's
     #[command(after_help = EXIT_CODES)]
-    Pretrain(PretrainArgs),
+    Pretrain(RunArgs),
+    /// Trains on longer rows, with the positions stretched by YaRN
+    #[command(after_help = EXIT_CODES)]
+    Extend(RunArgs),
+    /// Trains the lightning indexer alone to find what dense attention attends to
+    #[command(after_help = EXIT_CODES)]
+    Warmup(RunArgs),
+    /// Trains everything with attention over the selected tokens
+    #[command(after_help = EXIT_CODES)]
+    Sparse(RunArgs),
+    /// Trains on conversations
+    #[command(after_help = EXIT_CODES)]
+    Sft(RunArgs),
+    /// Runs every stage of the file that has not been finished, one after another
+    #[command(after_help = EXIT_CODES)]
+    All(RunArgs),
 }
 
 #[derive(Args, Debug)]
@@ -35,7 +50,7 @@ pub struct StageArgs {
 }
 
 #[derive(Args, Debug)]
-pub struct PretrainArgs {
+pub struct RunArgs {
     #[command(flatten)]
     pub stage: StageArgs,
     /// Continues from the newest checkpoint, if there is one
@@ -43,7 +58,7 @@ pub struct PretrainArgs {
     pub resume: bool,
     /// Stops with a checkpoint after this many minutes
     #[arg(long, value_name = "MINUTES")]
-    pub stop_after: Option<u64>,
+    pub stop_after: Option<f64>,
     /// Device: auto, cpu, gpu or gpu:N
     #[arg(long, short = 'd', default_value = "auto")]
     pub device: DeviceChoice,

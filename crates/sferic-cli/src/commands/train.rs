@@ -1,35 +1,42 @@
 //! `sferic train`: the stages of training, each from one configuration file.
 
-use crate::cli::{PretrainArgs, Stage, StageArgs};
+use crate::cli::{RunArgs, Stage as Command, StageArgs};
 use crate::failure::{ExitStatus, usage};
 use crate::output::{count, dim, print, print_json, row, table};
 use crate::progress::{Progress, Spinner};
 use anyhow::Result;
 use serde_json::{Value, json};
-use sferic_train::config::PretrainConfig;
+use sferic_engine::ResolvedDevice;
+use sferic_train::config::{RunConfig, Stage};
 use sferic_train::dataset::{self, SplitManifest};
-use sferic_train::{Event, RunOptions, model_config, pretrain, tokenizer};
+use sferic_train::{Event, RunOptions, run_stage, tokenizer};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Runs a stage.
-pub fn run(stage: Stage) -> Result<ExitStatus> {
-    match stage {
-        Stage::Tokenizer(args) => train_tokenizer(&args),
-        Stage::Data(args) => prepare_data(&args),
-        Stage::Pretrain(args) => train_model(&args),
+/// Runs a step of a training run.
+pub fn run(command: Command) -> Result<ExitStatus> {
+    match command {
+        Command::Tokenizer(args) => train_tokenizer(&args),
+        Command::Data(args) => prepare_data(&args),
+        Command::Pretrain(args) => train_model(Some(Stage::Pretrain), &args),
+        Command::Extend(args) => train_model(Some(Stage::Extend), &args),
+        Command::Warmup(args) => train_model(Some(Stage::Warmup), &args),
+        Command::Sparse(args) => train_model(Some(Stage::Sparse), &args),
+        Command::Sft(args) => train_model(Some(Stage::Sft), &args),
+        Command::All(args) => train_model(None, &args),
     }
 }
 
 fn train_tokenizer(args: &StageArgs) -> Result<ExitStatus> {
-    let config = PretrainConfig::open(&args.config)?;
+    let config = RunConfig::open(&args.config)?;
     let path = &config.data.tokenizer;
     if path.file_name().is_none_or(|name| name != "tokenizer.json") {
         return Err(usage(format!("data.tokenizer: expected a path that ends in tokenizer.json, found {}", path.display())));
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    let max_length = model_config(&config)?.max_position_embeddings;
+    let contexts = config.stages().into_iter().filter_map(|stage| config.stage(stage).ok()?.context);
+    let max_length = contexts.chain([sferic_train::first_model_config(&config)?.max_position_embeddings]).max().unwrap_or(0);
     let spinner = Spinner::new("learning a vocabulary from the corpus");
     let trained = tokenizer::train_from_corpus(&config)?;
     drop(spinner);
@@ -44,7 +51,7 @@ fn train_tokenizer(args: &StageArgs) -> Result<ExitStatus> {
 }
 
 fn prepare_data(args: &StageArgs) -> Result<ExitStatus> {
-    let config = PretrainConfig::open(&args.config)?;
+    let config = RunConfig::open(&args.config)?;
     let progress = Mutex::new(Progress::count("tokenising"));
     let manifest = dataset::prepare(&config.data, &|source, done, total| {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,52 +77,79 @@ fn prepare_data(args: &StageArgs) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-fn train_model(args: &PretrainArgs) -> Result<ExitStatus> {
-    let config = PretrainConfig::open(&args.stage.config)?;
+/// Runs one stage, or with `None` all that are not finished.
+fn train_model(stage: Option<Stage>, args: &RunArgs) -> Result<ExitStatus> {
+    let config = RunConfig::open(&args.stage.config)?;
     let device = pollster::block_on(sferic_engine::resolve_device(&args.device))?;
     dim(&format!("{}: {}", device.info.name, device.reason));
-    let options = RunOptions {
-        resume: args.resume,
-        stop_after: args.stop_after.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
-        kernels: device.capabilities(),
+    let started = Instant::now();
+    let limit = args.stop_after.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0)).transpose();
+    let limit = limit.map_err(|_| usage("--stop-after: expected a number of minutes of at least 0"))?;
+    let all = stage.is_none();
+    let stages = match stage {
+        Some(stage) => vec![stage],
+        None => config.stages().into_iter().filter(|stage| !config.is_finished(*stage)).collect(),
     };
-    let mut progress = Progress::count("training");
+    for stage in stages {
+        let options = RunOptions {
+            // A stage that `all` finds begun goes on.
+            resume: args.resume || all,
+            stop_after: limit.map(|limit| limit.saturating_sub(started.elapsed())),
+            kernels: device.capabilities(),
+        };
+        if !train_stage(&config, stage, &device, &options, args.stage.json)? {
+            break;
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Runs a stage; returns whether it is finished.
+fn train_stage(config: &RunConfig, stage: Stage, device: &ResolvedDevice, options: &RunOptions, as_json: bool) -> Result<bool> {
+    let mut progress = Progress::count(stage.name());
     let mut written = Ok(());
-    let steps = config.train.steps;
-    let outcome = pretrain(&config, &device.burn_device(), &options, &mut |event| {
+    let steps = config.stage(stage)?.steps;
+    let outcome = run_stage(config, stage, &device.burn_device(), options, &mut |event| {
         show(event, steps, &mut progress);
-        if args.stage.json && written.is_ok() {
+        if as_json && written.is_ok() {
             written = event_line(event).map_or(Ok(()), |line| print_json(&line));
         }
     })?;
     drop(progress);
     written?;
-    if args.stage.json {
-        print_json(&json!({ "event": "done", "step": outcome.step, "model": outcome.model }))?;
+    let name = stage.name();
+    if as_json {
+        print_json(&json!({ "event": "done", "stage": name, "step": outcome.step, "model": outcome.model }))?;
     } else {
         print(&match &outcome.model {
-            Some(folder) => format!("{} steps done; the model is in {}\n", outcome.step, folder.display()),
-            None => format!("stopped at step {} of {steps}; go on with --resume\n", outcome.step),
+            Some(folder) => format!("{name}: {} steps done; the model is in {}\n", outcome.step, folder.display()),
+            None => format!("{name}: stopped at step {} of {steps}; go on with --resume\n", outcome.step),
         })?;
     }
-    Ok(ExitStatus::Done)
+    Ok(outcome.model.is_some())
 }
 
 /// Shows an event to a person: on a terminal the bar moves, and what is worth keeping stays above it.
 fn show(event: &Event<'_>, steps: usize, progress: &mut Progress) {
     match event {
-        Event::Started { step, steps, n_parameters, sources } => {
-            progress.note(&format!("{} parameters, step {step} of {steps}", count(*n_parameters)));
+        Event::Started { stage, step, steps, n_parameters, sources } => {
+            progress.note(&format!("{}: {} parameters, step {step} of {steps}", stage.name(), count(*n_parameters)));
             for (name, n_rows, share) in *sources {
                 progress.note(&format!("  {name}: {n_rows} rows, {:.1} % of the draws", share * 100.0));
             }
         }
         Event::Logged(row) => {
             let kl = if row.kl.is_nan() { String::new() } else { format!(" · indexer {:.4}", row.kl) };
-            let line =
-                format!("loss {:.4}{kl} · norm {:.2} · {} tokens/s", row.loss, row.grad_norm, count(row.tokens_per_s as u64));
-            progress.note(&format!("step {} of {steps}: {line}", row.step));
-            progress.set_message(format!("loss {:.4}", row.loss));
+            let loss = if row.loss.is_nan() { String::new() } else { format!("loss {:.4}", row.loss) };
+            let parts = format!("{loss}{kl}");
+            let parts = parts.trim_start_matches(" · ");
+            progress.note(&format!(
+                "step {} of {steps}: {parts} · norm {:.2} · {} tokens/s",
+                row.step,
+                row.grad_norm,
+                count(row.tokens_per_s as u64)
+            ));
+            progress.set_message(parts.to_owned());
             progress.show(row.step as u64, steps as u64);
         }
         Event::Evaluated { step, attention, scores } => {
@@ -136,10 +170,11 @@ fn show(event: &Event<'_>, steps: usize, progress: &mut Progress) {
 
 fn event_line(event: &Event<'_>) -> Option<Value> {
     Some(match event {
-        Event::Started { step, steps, n_parameters, sources } => {
+        Event::Started { stage, step, steps, n_parameters, sources } => {
+            let stage = stage.name();
             let sources: Vec<Value> =
                 sources.iter().map(|(name, n_rows, share)| json!({ "name": name, "n_rows": n_rows, "share": share })).collect();
-            json!({ "event": "started", "step": step, "steps": steps, "n_parameters": n_parameters, "sources": sources })
+            json!({ "event": "started", "stage": stage, "step": step, "steps": steps, "n_parameters": n_parameters, "sources": sources })
         }
         Event::Logged(row) => json!({
             "event": "logged", "step": row.step, "tokens": row.tokens, "lr": row.lr, "loss": row.loss, "kl": row.kl,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::ParamId;
+use burn::module::{Module, ParamId};
 use burn::tensor::{Int, Tensor};
 use sferic_ops::train;
 
 use super::{Model, Options};
+use crate::attention::Step;
 
 /// What the indexer does during a training pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,17 @@ pub enum IndexerTraining {
     Sparse,
 }
 
-/// What a training pass reads.
+/// A batch of whole sequences to train on.
 #[derive(Clone, Debug)]
 pub struct TrainInput {
     /// `[B, T]`
     pub token_ids: Tensor<2, Int>,
+    /// `[B, T]`: for each token the row index of the first token of its document, which never falls along a row; attention stays within a document.
+    /// Absent where a row is one document.
+    ///
+    /// Selections are made within rows, not documents: with documents attention is dense in every mode, which is the same where none is longer than
+    /// the selection.
+    pub documents: Option<Tensor<2, Int>>,
     /// Experts of the mixture layers, by layer, `[B · T, A]`: those that sampling chose, which stay the token's whatever the router has learnt
     /// since (Keep Routing, spec §7.3 (3)). Rows that begin with a negative number, and layers that are missing, choose by themselves.
     pub experts: BTreeMap<usize, Tensor<2, Int>>,
@@ -31,8 +38,17 @@ pub struct TrainInput {
 
 impl From<Tensor<2, Int>> for TrainInput {
     fn from(token_ids: Tensor<2, Int>) -> Self {
-        Self { token_ids, experts: BTreeMap::new() }
+        Self { token_ids, documents: None, experts: BTreeMap::new() }
     }
+}
+
+/// What every layer of one training pass shares.
+pub(crate) struct TrainStep {
+    pub step: Step,
+    /// As in [`TrainInput::documents`].
+    pub documents: Option<Tensor<2, Int>>,
+    pub sparse: bool,
+    pub with_indexer: bool,
 }
 
 /// The result of a training pass.
@@ -52,13 +68,17 @@ impl Model {
     /// Gradients of `hidden` reach everything but the indexers, and gradients of `indexer_kl` reach the indexers alone:
     /// the indexer's inputs and its target are detached.
     pub fn forward_train(&self, input: impl Into<TrainInput>, indexer: IndexerTraining) -> TrainForward {
-        let TrainInput { token_ids, experts: mut kept } = input.into();
+        let TrainInput { token_ids, documents, experts: mut kept } = input.into();
         let mut h = self.embed(token_ids);
-        let step = self.step(&h, 0, h.dims()[1], &Options::default());
-        let (sparse, with_indexer) = (indexer == IndexerTraining::Sparse, indexer != IndexerTraining::Off);
+        let pass = TrainStep {
+            step: self.step(&h, 0, h.dims()[1], &Options::default()),
+            sparse: indexer == IndexerTraining::Sparse && documents.is_none(),
+            with_indexer: indexer != IndexerTraining::Off,
+            documents,
+        };
         let (mut losses, mut experts) = (Vec::new(), BTreeMap::new());
         for (layer_idx, layer) in self.layers.iter().enumerate() {
-            let trained = layer.forward_train(h, &step, sparse, with_indexer, kept.remove(&layer_idx));
+            let trained = layer.forward_train(h, &pass, kept.remove(&layer_idx));
             h = trained.output.0;
             experts.extend(trained.output.1.map(|chosen| (layer_idx, chosen)));
             losses.extend(trained.indexer_kl);
@@ -66,6 +86,27 @@ impl Model {
         let n_layers = losses.len();
         let indexer_kl = losses.into_iter().reduce(Tensor::add).map(|sum| sum.div_scalar(n_layers as f64));
         TrainForward { hidden: self.norm.forward(h), indexer_kl, experts }
+    }
+
+    /// Returns the model with gradients for its indexers alone (spec §6.1: everything else is frozen).
+    ///
+    /// What takes no gradient is not kept for the backward pass.
+    #[must_use]
+    pub fn with_frozen_trunk(self) -> Self {
+        self.set_require_grad(false).with_indexers(true)
+    }
+
+    /// Returns the model without gradients for its indexers, for training on the language-model loss alone.
+    #[must_use]
+    pub fn with_frozen_indexers(self) -> Self {
+        self.with_indexers(false)
+    }
+
+    fn with_indexers(mut self, trainable: bool) -> Self {
+        for layer in &mut self.layers {
+            layer.self_attn.indexer = layer.self_attn.indexer.take().map(|indexer| indexer.set_require_grad(trainable));
+        }
+        self
     }
 
     /// Returns the summed cross-entropy of some rows with the gradients of `scale` times it, and the parameter that the head's belongs to; nothing

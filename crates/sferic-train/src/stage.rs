@@ -1,27 +1,31 @@
-//! The training loop: batches in, a model folder out, resumable at every checkpoint.
+//! The loop of a stage: batches in, a model folder out, resumable at every checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::GradientsAccumulator;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use sferic_model::kernels::{self, Capabilities};
 use sferic_model::{AttentionMode, Config, IndexerTraining, Model};
 use sferic_weights::Checkpoint;
 
 use crate::TrainError;
+use crate::batch::Batch;
 use crate::checkpoint::{self, State};
-use crate::config::PretrainConfig;
+use crate::config::{Objective, RunConfig, Stage, StageConfig};
+use crate::corpus::SourceConfig;
 use crate::dataset::{self, TokenSet};
 use crate::evaluate::{Score, evaluate};
 use crate::export::export;
 use crate::generate::samples;
-use crate::init::{FolderWeights, RandomWeights};
-use crate::loss::{LossOptions, LossParts, accumulate_gradients};
+use crate::init::FolderWeights;
+use crate::loss::{LossOptions, LossParts, accumulate_gradients, accumulate_indexer_gradients};
 use crate::optimizer::Optimizer;
 use crate::report::{LogRow, Report};
-use crate::sampler::{Phase, Sampler};
+use crate::sampler::{Phase, RowId, Sampler};
+use crate::start::{first_model, model_config};
 use crate::tokenizer::Encoder;
 
 /// A loss this far above the best interval so far, in nats, counts as divergence: a perplexity twenty times as high.
@@ -44,6 +48,8 @@ pub struct RunOptions {
 pub enum Event<'a> {
     /// The loop starts.
     Started {
+        /// Which stage.
+        stage: Stage,
         /// Completed steps.
         step: usize,
         /// Steps of the whole run.
@@ -79,30 +85,32 @@ pub struct Outcome {
     pub model: Option<PathBuf>,
 }
 
-/// Trains as `config` says on `device` (without autodiff; it is added here).
+/// Runs a stage on `device` (without autodiff; it is added here).
 ///
-/// Writes to `config.output`: `checkpoints/step-…`, `loss.csv`, `loss.svg`, `eval.csv`, `samples.txt` and at the end `model/`.
+/// Writes to the stage's folder: `checkpoints/step-…`, `loss.csv`, `loss.svg`, `eval.csv`, `samples.txt` and at the end `model/`.
 ///
 /// # Errors
 /// [`TrainError`] for bad files and settings; [`TrainError::Diverged`] when loss or gradient leave the finite or the loss jumps,
 /// with the last checkpoint from before kept; [`TrainError::Device`] when the device fails.
-pub fn pretrain(
-    config: &PretrainConfig,
+pub fn run_stage(
+    config: &RunConfig,
+    stage: Stage,
     device: &Device,
     options: &RunOptions,
     observer: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Outcome, TrainError> {
     let started = Instant::now();
     let _enabled = options.kernels.map(|capabilities| kernels::enable(device, capabilities));
-    let mut run = Run::open(config, device, options, observer)?;
-    while run.step < config.train.steps {
+    let mut run = Run::open(config, stage, device, options, observer)?;
+    let settings = run.settings;
+    while run.step < settings.steps {
         run.train_step()?;
         let out_of_time = options.stop_after.is_some_and(|limit| started.elapsed() >= limit);
-        let last = run.step == config.train.steps;
+        let last = run.step == settings.steps;
         let due = |interval: usize| interval > 0 && run.step.is_multiple_of(interval);
-        let (evaluate, sample) = (due(config.train.eval_interval), due(config.train.sample_interval));
-        let save = due(config.train.checkpoint_interval) || last || out_of_time;
-        if save || due(config.train.log_interval) {
+        let (evaluate, sample) = (due(settings.eval_interval), due(settings.sample_interval));
+        let save = due(settings.checkpoint_interval) || last || out_of_time;
+        if save || due(settings.log_interval) {
             run.log()?;
         }
         if evaluate || last {
@@ -118,21 +126,9 @@ pub fn pretrain(
             return Ok(Outcome { step: run.step, model: None });
         }
     }
-    let folder = config.output.join("model");
+    let folder = config.folder(stage).join("model");
     export(&run.model.valid(), &config.data.tokenizer, &folder)?;
     Ok(Outcome { step: run.step, model: Some(folder) })
-}
-
-/// Reads the model's config.json of a run.
-///
-/// # Errors
-/// [`TrainError::Io`] or [`TrainError::ModelConfig`].
-pub fn model_config(config: &PretrainConfig) -> Result<Config, TrainError> {
-    let path = &config.model;
-    let text = std::fs::read_to_string(path).map_err(TrainError::io("read the model configuration", path))?;
-    let value = serde_json::from_str(&text)
-        .map_err(|error| TrainError::ConfigSyntax { message: error.to_string(), path: path.clone() })?;
-    Config::from_json(&value).map_err(|source| TrainError::ModelConfig { source, path: path.clone() })
 }
 
 /// Sums of a log interval, on the device until it ends.
@@ -155,7 +151,9 @@ impl Interval {
             });
         };
         self.n_steps += 1;
-        plus(&mut self.loss, loss.cross_entropy);
+        if let Some(cross_entropy) = loss.cross_entropy {
+            plus(&mut self.loss, cross_entropy);
+        }
         if let Some(grad_norm) = grad_norm {
             self.n_norms += 1;
             plus(&mut self.grad_norm, grad_norm);
@@ -167,7 +165,9 @@ impl Interval {
 }
 
 struct Run<'a> {
-    config: &'a PretrainConfig,
+    config: &'a RunConfig,
+    settings: &'a StageConfig,
+    stage: Stage,
     device: Device,
     model: Model,
     optimizer: Optimizer,
@@ -185,31 +185,45 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn open(
-        config: &'a PretrainConfig,
+        config: &'a RunConfig,
+        stage: Stage,
         device: &Device,
         options: &RunOptions,
         observer: &'a mut dyn FnMut(&Event<'_>),
     ) -> Result<Self, TrainError> {
-        let model_config = model_config(config)?;
-        check_lengths(config, &model_config)?;
-        let (train, heldout) = dataset::open(&config.data, model_config.vocab_size, config.train.seq_len)?;
+        let settings = config.stage(stage)?;
+        let model_config = model_config(config, stage)?;
+        check_model(settings, stage, &model_config)?;
+        let (train, heldout) = dataset::open(&config.data, model_config.vocab_size, settings.seq_len)?;
         let encoder = Encoder::open(&config.data.tokenizer)?;
-        let sampler = sampler(config, &train)?;
-        let checkpoint = if options.resume { checkpoint::latest(&config.output.join("checkpoints"))? } else { None };
-        let device = device.clone().autodiff();
+        let sampler = sampler(config, settings, &train)?;
+        let folder = config.folder(stage);
+        let checkpoint = if options.resume { checkpoint::latest(&folder.join("checkpoints"))? } else { None };
+        let mut device = device.clone().autodiff();
+        if settings.gradient_checkpointing {
+            device = device.gradient_checkpointing();
+        }
         // Where kernels round to f16, gradients have to lie in its range.
         let rounds = options.kernels.is_some_and(|capabilities| capabilities.features.coopmat);
-        let mut optimizer = Optimizer::new(&config.train).with_loss_scale(if rounds { config.train.loss_scale } else { 1.0 });
+        let mut optimizer = Optimizer::new(settings).with_loss_scale(if rounds { settings.loss_scale } else { 1.0 });
+        let frozen = |model: Model| match stage.objective() {
+            Objective::Language => model.with_frozen_indexers(),
+            Objective::Indexer => model.with_frozen_trunk(),
+            Objective::Both => model,
+        };
         let (model, state) = match &checkpoint {
             Some(path) => {
-                let state = checkpoint::read_state(path, config)?;
-                let model = Model::load(&model_config, &mut FolderWeights(&Checkpoint::open(path)?), &device)?;
+                let state = checkpoint::read_state(path, config, stage)?;
+                let model = frozen(Model::load(&model_config, &mut FolderWeights(&Checkpoint::open(path)?), &device)?);
                 checkpoint::read_optimizer(path, &model, &mut optimizer)?;
                 (model, state)
             }
-            None => (first_model(config, &model_config, &device)?, State::new(config, 0, f64::INFINITY)),
+            None => {
+                let model = frozen(first_model(config, stage, &model_config, &device)?);
+                (model, State::new(config.seed, settings, 0, f64::INFINITY))
+            }
         };
-        let report = Report::open(&config.output, state.step)?;
+        let report = Report::open(&folder, state.step)?;
         let shares = sampler.shares(state.step);
         let sources: Vec<(String, usize, f64)> = train
             .sources()
@@ -219,9 +233,11 @@ impl<'a> Run<'a> {
             .map(|(source_idx, (source, share))| (source.name.clone(), train.n_rows(source_idx), share))
             .collect();
         let n_parameters = model_config.n_parameters();
-        observer(&Event::Started { step: state.step, steps: config.train.steps, n_parameters, sources: &sources });
+        observer(&Event::Started { stage, step: state.step, steps: settings.steps, n_parameters, sources: &sources });
         Ok(Self {
             config,
+            settings,
+            stage,
             device,
             model,
             optimizer,
@@ -238,49 +254,46 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Runs one optimiser step; nothing is read from the device.
+    /// Runs one optimiser step; nothing is read from the device while products do not round.
     fn train_step(&mut self) -> Result<(), TrainError> {
         let started = Instant::now();
-        let train = &self.config.train;
-        let rows = self.sampler.rows(self.step);
-        let options = LossOptions {
-            scale: 1.0 / train.gradient_accumulation as f64,
-            indexer_kl_weight: train.indexer_kl_weight,
-            chunk_rows: train.loss_chunk_rows,
-            loss_scale: self.optimizer.loss_scale(),
-        };
-        let mode = indexer_training(self.config, self.model.config(), self.step);
+        let batches = self.batches();
+        let n_targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         let mut gradients = GradientsAccumulator::new();
-        let mut sum: Option<LossParts> = None;
-        for micro_batch in rows.chunks(train.batch_size) {
-            let (mut inputs, mut targets) = (Vec::new(), Vec::new());
-            for row in micro_batch {
-                let row = self.train.row(row.source_idx, row.row_idx);
-                inputs.extend(row[..train.seq_len].iter().map(|&id| i32::from(id)));
-                targets.extend(row[1..].iter().map(|&id| i32::from(id)));
-            }
-            let shape = [micro_batch.len(), train.seq_len];
-            let inputs = Tensor::<2, Int>::from_data(TensorData::new(inputs, shape), &self.device);
-            let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [shape[0] * shape[1]]), &self.device);
-            let forward = self.model.forward_train(inputs, mode);
-            let loss = accumulate_gradients(&self.model, forward, &targets, &options, &mut gradients);
-            sum = Some(match sum {
-                Some(sum) => LossParts {
-                    cross_entropy: sum.cross_entropy.add(loss.cross_entropy),
-                    indexer_kl: sum.indexer_kl.zip(loss.indexer_kl).map(|(sum, kl)| sum.add(kl)),
-                },
-                None => loss,
-            });
+        let mut sum = LossParts::default();
+        for batch in &batches {
+            let options = LossOptions {
+                scale: batch.targets.len() as f64 / n_targets.max(1) as f64,
+                indexer_kl_weight: self.settings.indexer_kl_weight,
+                chunk_rows: self.settings.loss_chunk_rows,
+                loss_scale: self.optimizer.loss_scale(),
+            };
+            let mode = indexer_training(self.stage, self.model.config());
+            let forward = self.model.forward_train(batch.input(&self.device), mode);
+            let loss = match self.stage.objective() {
+                Objective::Indexer => accumulate_indexer_gradients(&self.model, forward, &options, &mut gradients),
+                Objective::Language | Objective::Both => {
+                    accumulate_gradients(&self.model, forward, &batch.targets(&self.device), &options, &mut gradients)
+                }
+            };
+            sum = sum.add(loss);
         }
-        let lr = self.config.schedule().rate(self.step);
+        let lr = self.settings.schedule().rate(self.step);
         let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.grads(), lr, self.step)?;
         self.model = model;
         self.step += 1;
-        if let Some(sum) = sum {
-            self.interval.add(sum, grad_norm);
-        }
+        self.interval.add(sum, grad_norm);
         self.interval.elapsed += started.elapsed();
         Ok(())
+    }
+
+    fn batches(&self) -> Vec<Batch> {
+        let dense = self.stage.objective() != Objective::Both;
+        let within_documents = self.settings.within_documents.unwrap_or(dense);
+        let rows = self.sampler.rows(self.step);
+        let batch =
+            |rows: &[RowId]| Batch::of_rows(rows.iter().map(|row| self.train.row(row.source_idx, row.row_idx)), within_documents);
+        rows.chunks(self.settings.batch_size).map(batch).collect()
     }
 
     /// Reads the sums of the interval, adds a row to the report, and stops a run that has diverged.
@@ -308,12 +321,11 @@ impl<'a> Run<'a> {
         );
         // The read waits for the device, so that launches which are still running count.
         let seconds = (interval.elapsed + started.elapsed()).as_secs_f64();
-        let train = &self.config.train;
-        let tokens_per_step = train.batch_size * train.gradient_accumulation * train.seq_len;
+        let tokens_per_step = self.settings.rows_per_step() * self.settings.seq_len;
         let row = LogRow {
             step,
             tokens: step * tokens_per_step,
-            lr: self.config.schedule().rate(step - 1),
+            lr: self.settings.schedule().rate(step - 1),
             loss,
             kl,
             grad_norm,
@@ -321,11 +333,15 @@ impl<'a> Run<'a> {
         };
         self.report.log(row)?;
         (self.observer)(&Event::Logged(&row));
-        if !(loss.is_finite() && grad_norm.is_finite()) || loss > self.best_loss + DIVERGENCE_NATS {
-            let what = format!("loss {loss}, best so far {}, gradient norm {grad_norm}", self.best_loss);
-            return Err(TrainError::Diverged { step, what, last_good_step: self.saved_step });
+        let (name, watched) = match self.stage.objective() {
+            Objective::Indexer => ("indexer KL", kl),
+            Objective::Language | Objective::Both => ("loss", loss),
+        };
+        if !(watched.is_finite() && grad_norm.is_finite()) || watched > self.best_loss + DIVERGENCE_NATS {
+            let what = format!("{name} {watched}, best so far {}, gradient norm {grad_norm}", self.best_loss);
+            return Err(TrainError::Diverged { stage: self.stage.name(), step, what, last_good_step: self.saved_step });
         }
-        self.best_loss = self.best_loss.min(loss);
+        self.best_loss = self.best_loss.min(watched);
         Ok(())
     }
 
@@ -335,7 +351,7 @@ impl<'a> Run<'a> {
             if attention == AttentionMode::Sparse && model.config().indexer.is_none() {
                 continue;
             }
-            let scores = evaluate(&model, &self.heldout, self.config.train.eval_rows, attention, self.step)?;
+            let scores = evaluate(&model, &self.heldout, self.settings.eval_rows, attention, self.step)?;
             self.report.evaluation(self.step, name, &scores)?;
             (self.observer)(&Event::Evaluated { step: self.step, attention: name, scores: &scores });
         }
@@ -351,9 +367,9 @@ impl<'a> Run<'a> {
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
-        let state = State::new(self.config, self.step, self.best_loss);
-        let root = self.config.output.join("checkpoints");
-        let keep = self.config.train.keep_checkpoints;
+        let state = State::new(self.config.seed, self.settings, self.step, self.best_loss);
+        let root = self.config.folder(self.stage).join("checkpoints");
+        let keep = self.settings.keep_checkpoints;
         let path = checkpoint::save(&root, &self.model.valid(), &self.optimizer, &state, keep)?;
         self.saved_step = self.step;
         self.report.plot()?;
@@ -362,54 +378,48 @@ impl<'a> Run<'a> {
     }
 }
 
-fn check_lengths(config: &PretrainConfig, model: &Config) -> Result<(), TrainError> {
-    if config.train.seq_len > model.max_position_embeddings {
+fn check_model(settings: &StageConfig, stage: Stage, model: &Config) -> Result<(), TrainError> {
+    if settings.seq_len > model.max_position_embeddings {
         let expected = format!("at most the model's max_position_embeddings ({})", model.max_position_embeddings);
-        return Err(TrainError::config("train.seq_len", expected, config.train.seq_len.to_string()));
+        return Err(TrainError::config(&format!("{}.seq_len", stage.name()), expected, settings.seq_len.to_string()));
     }
-    if config.train.sparse_from_step.is_some() && model.indexer.is_none() {
-        return Err(TrainError::config("train.sparse_from_step", "a model with an indexer", "a dense model"));
+    if stage == Stage::Warmup || stage == Stage::Sparse {
+        let expected = "a model with an indexer: index_n_heads, index_head_dim and index_topk in its config.json";
+        if model.indexer.is_none() {
+            return Err(TrainError::config(stage.name(), expected, "a dense model"));
+        }
     }
     Ok(())
 }
 
-fn first_model(config: &PretrainConfig, model_config: &Config, device: &Device) -> Result<Model, TrainError> {
-    match &config.init_from {
-        Some(folder) => Model::load(model_config, &mut FolderWeights(&Checkpoint::open(folder)?), device),
-        None => {
-            let mut source = RandomWeights::new(model_config, config.initializer_range, config.seed);
-            Model::load(model_config, &mut source, device)
-        }
-    }
-}
-
-fn sampler(config: &PretrainConfig, train: &TokenSet) -> Result<Sampler, TrainError> {
+fn sampler(config: &RunConfig, settings: &StageConfig, train: &TokenSet) -> Result<Sampler, TrainError> {
     let sources = &config.data.sources;
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     let n_rows: Vec<usize> = (0..sources.len()).map(|source_idx| train.n_rows(source_idx)).collect();
-    let mut phases = vec![Phase { from_step: 0, weights: sources.iter().map(|source| source.weight).collect() }];
-    if let Some(from_step) = config.train.final_phase_step {
-        let weights = sources.iter().map(|source| source.final_weight.unwrap_or(source.weight)).collect();
-        phases.push(Phase { from_step, weights });
+    let weights = |mix: &Option<BTreeMap<String, f64>>| -> Vec<f64> {
+        let weight = |source: &SourceConfig| match mix {
+            Some(mix) => mix.get(&source.name).copied().unwrap_or(0.0),
+            None => source.weight,
+        };
+        sources.iter().map(weight).collect()
+    };
+    let mut phases = vec![Phase { from_step: 0, weights: weights(&settings.mix) }];
+    if let Some(from_step) = settings.final_phase_step {
+        phases.push(Phase { from_step, weights: weights(&settings.final_mix) });
     }
-    let rows_per_step = config.train.batch_size * config.train.gradient_accumulation;
-    Sampler::new(config.seed, rows_per_step, &names, &n_rows, &phases)
+    Sampler::new(config.seed, settings.rows_per_step(), &names, &n_rows, &phases)
 }
 
-/// Returns what the indexer does at `step`.
-fn indexer_training(config: &PretrainConfig, model: &Config, step: usize) -> IndexerTraining {
-    let train = &config.train;
-    if model.indexer.is_none() {
-        IndexerTraining::Off
-    } else if train.sparse_from_step.is_some_and(|from_step| step >= from_step) {
-        IndexerTraining::Sparse
-    } else if step >= train.indexer_from_step {
-        IndexerTraining::DenseWarmup
-    } else {
-        IndexerTraining::Off
+/// Returns what the indexer does in a stage.
+fn indexer_training(stage: Stage, model: &Config) -> IndexerTraining {
+    match stage.objective() {
+        _ if model.indexer.is_none() => IndexerTraining::Off,
+        Objective::Language => IndexerTraining::Off,
+        Objective::Indexer => IndexerTraining::DenseWarmup,
+        Objective::Both => IndexerTraining::Sparse,
     }
 }
 
 #[cfg(test)]
-#[path = "pretrain_tests.rs"]
+#[path = "stage_tests.rs"]
 mod tests;

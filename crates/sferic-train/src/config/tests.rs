@@ -1,0 +1,83 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const GOOD: &str = r#"
+output = "run"
+model = "config.json"
+[data]
+root = "corpus"
+folder = "data"
+tokenizer = "tokenizer.json"
+[[data.sources]]
+name = "stories"
+path = "stories.txt.xz"
+format = "text"
+weight = 1.0
+[pretrain]
+steps = 10
+seq_len = 8
+batch_size = 2
+lr = 1e-3
+min_lr = 1e-4
+"#;
+
+fn parse(text: &str) -> Result<RunConfig, TrainError> {
+    RunConfig::parse(text, Path::new("somewhere/run.toml"))
+}
+
+#[test]
+fn paths_are_relative_to_the_file_and_defaults_hold() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.output, Path::new("somewhere/run"));
+    assert_eq!(config.data.tokenizer, Path::new("somewhere/tokenizer.json"));
+    let pretrain = config.stage(Stage::Pretrain).unwrap();
+    assert_eq!((pretrain.betas, pretrain.weight_decay), ([0.9, 0.95], 0.1));
+    assert_eq!(config.stages(), [Stage::Pretrain]);
+    let error = config.stage(Stage::Warmup).unwrap_err().to_string();
+    assert!(error.contains("`warmup`"), "{error}");
+}
+
+#[test]
+fn each_bad_value_is_named() {
+    for (from, to, key) in [
+        ("steps = 10", "steps = 0", "pretrain.steps"),
+        ("seq_len = 8", "seq_len = 0", "pretrain.seq_len"),
+        ("lr = 1e-3", "lr = -1.0", "pretrain.lr"),
+        ("lr = 1e-3", "lr = nan", "pretrain.lr"),
+        ("min_lr = 1e-4", "min_lr = 1.0", "pretrain.min_lr"),
+        ("min_lr = 1e-4", "min_lr = 1e-4\nwarmup_steps = 10", "pretrain.warmup_steps"),
+        ("min_lr = 1e-4", "min_lr = 1e-4\nbetas = [0.9, 1.0]", "pretrain.betas"),
+        ("min_lr = 1e-4", "mix = { story = 1.0 }", "pretrain.mix.story"),
+        ("min_lr = 1e-4", "final_mix = { stories = 1.0 }", "pretrain.final_mix"),
+        ("min_lr = 1e-4", "from = \"sparse\"", "pretrain.from"),
+        ("[pretrain]", "[sparse]\nwithin_documents = true", "sparse.within_documents"),
+        ("weight = 1.0", "weight = -1.0", "data.sources.stories.weight"),
+        ("weight = 1.0", "weight = 1.0\nchat_share = 0.5", "data.sources.stories.chat_share"),
+        ("format = \"text\"", "format = \"titled\"\nchat_share = 0.5", "data.sources.stories.prompts"),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from}");
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}`")), "{to}: {error}");
+    }
+}
+
+#[test]
+fn unknown_keys_and_bad_syntax_name_key_and_file() {
+    let error = parse(&GOOD.replace("steps = 10", "steps = 10\nstepz = 3")).unwrap_err().to_string();
+    assert!(error.contains("stepz") && error.contains("run.toml"), "{error}");
+    assert!(matches!(parse("output = "), Err(TrainError::ConfigSyntax { .. })));
+}
+
+#[test]
+fn each_stage_starts_from_the_one_before_or_the_one_named() {
+    let table = |name: &str, more: &str| format!("[{name}]\nsteps = 1\nseq_len = 8\nbatch_size = 1\nlr = 1e-3\n{more}\n");
+    let text = format!("{GOOD}{}{}{}", table("warmup", ""), table("sparse", ""), table("sft", "from = \"warmup\""));
+    let config = parse(&text).unwrap();
+    assert_eq!(config.stages(), [Stage::Pretrain, Stage::Warmup, Stage::Sparse, Stage::Sft]);
+    assert_eq!(config.before(Stage::Pretrain), None);
+    assert_eq!(config.before(Stage::Sparse), Some(Stage::Warmup));
+    assert_eq!(config.before(Stage::Sft), Some(Stage::Warmup));
+    assert_eq!(config.folder(Stage::Sft), Path::new("somewhere/run/sft"));
+}

@@ -1,0 +1,94 @@
+//! Conversations about verifiable tasks as documents of the corpus.
+
+use serde::Deserialize;
+use sferic_tasks::{Cell, Domain, Generator, Mode, PlainFiller, Sampler, Setting, Split, Task, TextFiller};
+
+use crate::TrainError;
+use crate::chat::Chat;
+use crate::hash::{fnv1a, mix};
+
+/// Which tasks are made, from `tasks` of a source.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskConfig {
+    /// Conversations to make; fewer where the generators have no more different ones.
+    pub n: usize,
+    /// Seed of the problems.
+    pub seed: u64,
+    /// Domains; all when empty.
+    pub domains: Vec<Domain>,
+    /// Names of generators within the domains; all when empty.
+    pub generators: Vec<String>,
+    /// Share of conversations in which the model thinks before it answers.
+    pub thinking: f64,
+    /// Longest document in characters.
+    pub document_characters: usize,
+}
+
+impl Default for TaskConfig {
+    fn default() -> Self {
+        Self { n: 10_000, seed: 0, domains: Vec::new(), generators: Vec::new(), thinking: 0.5, document_characters: 2000 }
+    }
+}
+
+impl TaskConfig {
+    /// Checks the values; `key` is the table's path in the file.
+    ///
+    /// # Errors
+    /// [`TrainError::ConfigValue`] with the key.
+    pub fn check(&self, key: &str) -> Result<(), TrainError> {
+        if !(0.0..=1.0).contains(&self.thinking) {
+            return Err(TrainError::config(&format!("{key}.thinking"), "0 to 1", self.thinking.to_string()));
+        }
+        for (name, value) in [("n", self.n), ("document_characters", self.document_characters)] {
+            if value == 0 {
+                return Err(TrainError::config(&format!("{key}.{name}"), "at least 1", "0"));
+            }
+        }
+        if let Some(name) = self.generators.iter().find(|name| Generator::named(name).is_err()) {
+            let known: Vec<&str> = Generator::all().iter().map(|generator| generator.name).collect();
+            return Err(TrainError::config(&format!("{key}.generators"), known.join(", "), name.as_str()));
+        }
+        if self.cells().is_empty() {
+            return Err(TrainError::config(&format!("{key}.generators"), "generators of the domains", "none of them"));
+        }
+        Ok(())
+    }
+
+    /// Returns the levels of the generators that tasks are drawn from.
+    fn cells(&self) -> Vec<Cell> {
+        let is_wanted = |cell: &Cell| {
+            let Generator { domain, name, .. } = cell.generator;
+            (self.domains.is_empty() || self.domains.contains(&domain))
+                && (self.generators.is_empty() || self.generators.iter().any(|wanted| wanted == name))
+        };
+        Cell::all().into_iter().filter(is_wanted).collect()
+    }
+
+    /// Makes the conversations, from problems of the training split only.
+    ///
+    /// `filler` holds the texts that documents are made of; simple sentences when it is empty.
+    ///
+    /// # Errors
+    /// [`TrainError::Tasks`] when a generator refuses.
+    pub fn chats(&self, filler: &[&str]) -> Result<Vec<Chat>, TrainError> {
+        let setting = if filler.is_empty() {
+            Setting::characters(PlainFiller, self.document_characters)
+        } else {
+            Setting::characters(TextFiller::new(filler.iter().copied()), self.document_characters)
+        };
+        let tasks = Sampler::new(self.cells(), Split::Train, self.seed, &setting).take(self.n);
+        tasks.map(|task| Ok(chat(&task?, self.thinking))).collect()
+    }
+}
+
+/// Returns the reference conversation of a task, thinking in the given share of all tasks; which ones follows from the task.
+pub fn chat(task: &Task, thinking: f64) -> Chat {
+    let draw = mix(fnv1a(task.id.as_bytes())) as f64 / 2f64.powi(64);
+    let mode = if draw < thinking { Mode::Thinking } else { Mode::Direct };
+    Chat { messages: task.conversation(mode), tools: task.tools.clone(), thinking: mode == Mode::Thinking }
+}
+
+#[cfg(test)]
+#[path = "task_source_tests.rs"]
+mod tests;

@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used)]
+
+use sferic_text::Role;
+
+use super::*;
+
+#[test]
+fn every_domain_renders_in_both_modes_and_no_test_problem_is_taught() {
+    for thinking in [0.0, 1.0] {
+        let config = TaskConfig { n: 150, seed: 3, thinking, ..TaskConfig::default() };
+        config.check("tasks").unwrap();
+        let chats = config.chats(&[]).unwrap();
+        assert_eq!(chats.len(), 150);
+        assert!(chats.iter().any(|chat| !chat.tools.is_empty()));
+        for chat in &chats {
+            assert_eq!(chat.thinking, thinking > 0.5);
+            let segments = chat.segments().unwrap();
+            assert!(segments.last().unwrap().is_models);
+        }
+    }
+    let setting = Setting::default();
+    let cells = TaskConfig::default().cells();
+    let test: Vec<String> = Sampler::new(cells, Split::Test, 0, &setting)
+        .take(2000)
+        .map(|task| task.unwrap())
+        .filter(|task| task.domain == Domain::Math)
+        .map(|task| task.prompt().pop().unwrap().content.unwrap())
+        .collect();
+    let config = TaskConfig { n: 3000, domains: vec![Domain::Math], ..TaskConfig::default() };
+    let taught = config.chats(&[]).unwrap();
+    assert!(!test.is_empty());
+    let asks = |chat: &Chat, question: &String| {
+        chat.messages.iter().any(|message| message.role == Role::User && message.text() == question)
+    };
+    assert!(!taught.iter().any(|chat| test.iter().any(|question| asks(chat, question))));
+}
+
+#[test]
+fn the_same_settings_make_the_same_conversations_with_the_share_of_thinking() {
+    let config = TaskConfig { n: 1000, thinking: 0.25, domains: vec![Domain::Math, Domain::Reasoning], ..TaskConfig::default() };
+    let chats = config.chats(&[]).unwrap();
+    assert_eq!(chats, config.chats(&[]).unwrap());
+    assert_ne!(chats, TaskConfig { seed: 1, ..config.clone() }.chats(&[]).unwrap());
+    let n_thinking = chats.iter().filter(|chat| chat.thinking).count();
+    // Binomial(1000, 1/4): mean 250, standard deviation 14; five of them either way.
+    assert!((180..=320).contains(&n_thinking), "{n_thinking}");
+}
+
+#[test]
+fn documents_are_filled_with_the_given_text() {
+    let config = TaskConfig { n: 40, domains: vec![Domain::Document], document_characters: 3000, ..TaskConfig::default() };
+    let filler = "Zebras were never seen in this county, said the old farmer.\n\n".repeat(200);
+    let text = serde_json::to_string(&config.chats(&[&filler]).unwrap()).unwrap();
+    assert!(text.contains("Zebras were never seen"));
+    let plain = serde_json::to_string(&config.chats(&[]).unwrap()).unwrap();
+    assert!(!plain.contains("Zebras"));
+}
+
+#[test]
+fn unknown_names_are_refused() {
+    let with = |generators: &[&str], domains: Vec<Domain>| {
+        let generators = generators.iter().map(|name| (*name).to_owned()).collect();
+        TaskConfig { generators, domains, ..TaskConfig::default() }.check("t").unwrap_err().to_string()
+    };
+    assert!(with(&["additoin"], Vec::new()).contains("additoin"));
+    assert!(with(&["addition"], vec![Domain::Agent]).contains("t.generators"));
+    let error = TaskConfig { thinking: 2.0, ..TaskConfig::default() }.check("t").unwrap_err().to_string();
+    assert!(error.contains("t.thinking"), "{error}");
+}
