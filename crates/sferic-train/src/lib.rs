@@ -9,6 +9,7 @@
 //! from the seed, so a resumed run on the same device continues exactly as the uninterrupted one.
 #![deny(missing_docs)]
 
+pub mod balance;
 pub mod batch;
 pub mod chat;
 pub mod checkpoint;
