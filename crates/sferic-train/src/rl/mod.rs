@@ -1,0 +1,5 @@
+//! Reinforcement learning: the objective, so far.
+//!
+//! Source: spec §7.
+
+pub mod grpo;
