@@ -2,7 +2,7 @@
 //!
 //! One step asks [`mix`] for tasks, has [`rollout`] draw a group of replies to each with our own engine, plays tools in [`episode`], rewards in
 //! [`reward`], and takes some optimiser steps on the [objective](grpo). [`run`] does that until it is done; [`specialists`] does it for each domain from
-//! one start. The mixed run is [`run`] as well, on
+//! one start, and [`distill`] collects what they can say for a model of all domains to learn from. The mixed run after that is [`run`] again, on
 //! all domains.
 //!
 //! A run is a function of its configuration and its seed: tasks and draws follow from seed and step, so that a resumed run on the same device
@@ -11,6 +11,7 @@
 //! Source: spec §7.
 
 pub mod config;
+pub mod distill;
 pub mod episode;
 pub mod grpo;
 mod learner;
@@ -24,6 +25,7 @@ mod run;
 #[cfg(test)]
 mod toy;
 
-pub use config::{GrpoConfig, SpecialistConfig};
+pub use config::{DistillConfig, GrpoConfig, SpecialistConfig};
+pub use distill::{Collected, distill};
 pub use report::{Sample, StepRow};
 pub use run::{Event, Job, Place, run, run_with, specialists};
