@@ -56,9 +56,12 @@ pub(crate) struct Inner {
     pub(crate) unused_tokens: Vec<u32>,
     pub(crate) sampling: SamplingParams,
     pub(crate) warnings: Vec<String>,
+    /// As they were given.
+    pub(crate) options: EngineOptions,
 }
 
 /// The text side of a model.
+#[derive(Clone)]
 pub(crate) struct Text {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) format: PromptFormat,
@@ -141,6 +144,10 @@ impl Engine {
     /// Whether weights and caches are kept in f32, so that only the order of sums differs from a reference in f32.
     pub fn is_exact(&self) -> bool {
         self.inner.is_exact
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {

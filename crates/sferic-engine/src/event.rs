@@ -1,6 +1,6 @@
 //! What a generation reports while it runs.
 
-use crate::sampler::TokenLogprob;
+use crate::sampler::{DrawnFrom, TokenLogprob};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +36,9 @@ pub struct TokenEvent {
     pub logprob: f32,
     /// The most likely tokens, as many as were asked for.
     pub top_logprobs: Vec<TokenLogprob>,
+    /// What the token was drawn from, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drawn_from: Option<DrawnFrom>,
 }
 
 /// How and why a generation ended.

@@ -57,7 +57,7 @@ pub use loader::inspect;
 pub use loader::{Inspection, LoadProgress, ModelParts};
 pub use plan::{LargestBinding, MAX_PREFILL_CHUNK, MemoryPlan, TILE_BYTES};
 pub use runtime::{CachePrecision, Path as ComputePath, WeightPrecision};
-pub use sampler::{Sampled, Sampler, SamplingParams, TokenLogprob, greedy, uniform};
+pub use sampler::{DrawnFrom, Sampled, Sampler, SamplingParams, TokenLogprob, greedy, uniform};
 pub use score::{Comparison, Prediction};
 pub use session::{Generation, Session};
 pub use sferic_model::{AttentionForm, AttentionMode, CacheFormat, Config, IndexerType, ModelType, Options as ModelOptions};

@@ -121,6 +121,37 @@ impl Engine {
     pub async fn from_parts(parts: ModelParts<'_>, options: EngineOptions) -> Result<Engine, EngineError> {
         load(Source::from_parts(parts)?, options, &mut |_| ()).await
     }
+
+    /// Returns an engine that differs from this one in its weights alone: a policy after a step of its training.
+    ///
+    /// `weights` are the bytes of one safetensors file. Device and compiled kernels are shared; sessions stay with the engine that started them.
+    ///
+    /// # Errors
+    /// [`EngineError::Weights`] for a file or a tensor that is missing, broken or not the model's, and those of the device.
+    pub async fn with_weights(&self, weights: impl Into<Cow<'static, [u8]>>) -> Result<Engine, EngineError> {
+        let inner = self.inner();
+        let (config, options) = (self.config(), &inner.options);
+        let checkpoint = Checkpoint::from_parts(&config.to_json().to_string(), weights)?;
+        let report = checkpoint.check(&wanted(config))?;
+        let state = LoadProgress { loaded_bytes: 0, total_bytes: inner.plan.weight_bytes };
+        let mut tensors = Tensors { checkpoint: &checkpoint, progress: &mut |_| (), state };
+        let runtime = match self.kernels() {
+            Some(model) => load_kernels(config, &report, options, &inner.plan, model.device().clone(), &mut tensors)?.0,
+            None => Runtime::reference(config, &mut tensors, &inner.device.burn_device(), options.model)?,
+        };
+        Ok(Engine::new(Inner {
+            runtime,
+            is_exact: inner.is_exact,
+            device: inner.device.clone(),
+            plan: inner.plan.clone(),
+            end_tokens: inner.end_tokens.clone(),
+            unused_tokens: inner.unused_tokens.clone(),
+            sampling: inner.sampling.clone(),
+            warnings: inner.warnings.clone(),
+            text: inner.text.clone(),
+            options: inner.options.clone(),
+        }))
+    }
 }
 
 /// A checked model before it is loaded.
@@ -168,8 +199,7 @@ impl Source {
         text: Option<Text>,
         generation_config: Option<&str>,
     ) -> Result<Self, EngineError> {
-        let wanted: Vec<(String, Vec<usize>)> = config.tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
-        let report = checkpoint.check(&wanted)?;
+        let report = checkpoint.check(&wanted(&config))?;
         let generation = match generation_config {
             Some(text) => {
                 let json: Value = serde_json::from_str(text)
@@ -213,12 +243,8 @@ async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(L
     let mut is_exact = true;
     let (runtime, device) = match kernels_device(&source.config, &options, &chosen).await? {
         Some(device) => {
-            let formats = runtime::formats_of(options.weights, options.cache, &source.report.dtypes);
-            is_exact = formats == (Formats::F32, CacheFormats::F32);
-            let pace = options.prefill_chunk.is_none().then(|| runtime::Pace::new(plan.prefill_chunk));
-            let settings = (plan.context, plan.prefill_chunk, pace, &options.model);
-            let each = &mut |bytes| tensors.count(bytes);
-            let runtime = runtime::load_kernels(&source.config, &source.checkpoint, device, formats, settings, each)?;
+            let runtime;
+            (runtime, is_exact) = load_kernels(&source.config, &source.report, &options, &plan, device, &mut tensors)?;
             (runtime, chosen.resolved())
         }
         None => {
@@ -238,7 +264,30 @@ async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(L
         sampling: source.generation.sampling.clone(),
         warnings: source.warnings(),
         text: source.text,
+        options,
     }))
+}
+
+/// Names and shapes of a model's tensors.
+fn wanted(config: &Config) -> Vec<(String, Vec<usize>)> {
+    config.tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect()
+}
+
+/// Loads a model for the kernels; tells whether weights and caches are f32.
+fn load_kernels(
+    config: &Config,
+    report: &Report,
+    options: &EngineOptions,
+    plan: &MemoryPlan,
+    device: sferic_lightning::Device,
+    tensors: &mut Tensors<'_>,
+) -> Result<(Runtime, bool), EngineError> {
+    let formats = runtime::formats_of(options.weights, options.cache, &report.dtypes);
+    let pace = options.prefill_chunk.is_none().then(|| runtime::Pace::new(plan.prefill_chunk));
+    let settings = (plan.context, plan.prefill_chunk, pace, &options.model);
+    let checkpoint = tensors.checkpoint;
+    let runtime = runtime::load_kernels(config, checkpoint, device, formats, settings, &mut |bytes| tensors.count(bytes))?;
+    Ok((runtime, formats == (Formats::F32, CacheFormats::F32)))
 }
 
 /// The memory plan of the path that will be taken.

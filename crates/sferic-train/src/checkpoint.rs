@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sferic_model::Model;
 use sferic_weights::{Dtype, write_atomic};
@@ -75,15 +76,26 @@ impl State {
 /// # Errors
 /// [`TrainError::Io`], [`TrainError::Weights`] or [`TrainError::Device`]; older checkpoints stay.
 pub fn save(root: &Path, model: &Model, optimizer: &Optimizer, state: &State, keep: usize) -> Result<PathBuf, TrainError> {
-    let path = root.join(folder_name(state.step));
-    let temporary = root.join(format!(".{}.tmp", folder_name(state.step)));
+    save_as(root, model, optimizer, (state.step, state), keep)
+}
+
+/// As [`save`] with a state of another kind, after so many steps.
+pub(crate) fn save_as(
+    root: &Path,
+    model: &Model,
+    optimizer: &Optimizer,
+    (step, state): (usize, &impl Serialize),
+    keep: usize,
+) -> Result<PathBuf, TrainError> {
+    let path = root.join(folder_name(step));
+    let temporary = root.join(format!(".{}.tmp", folder_name(step)));
     for folder in [&temporary, &path] {
         if folder.exists() {
             std::fs::remove_dir_all(folder).map_err(TrainError::io("remove an old checkpoint", folder))?;
         }
     }
     write_model(model, Dtype::F32, &temporary)?;
-    optimizer.save(state.step, &temporary.join(OPTIMIZER))?;
+    optimizer.save(step, &temporary.join(OPTIMIZER))?;
     let json = serde_json::to_string_pretty(state).unwrap_or_default();
     write_atomic(temporary.join(STATE), json.as_bytes())?;
     std::fs::rename(&temporary, &path).map_err(TrainError::io("rename the checkpoint to", &path))?;
@@ -113,16 +125,21 @@ pub fn latest(root: &Path) -> Result<Option<PathBuf>, TrainError> {
 /// # Errors
 /// [`TrainError::Io`] when it cannot be read, [`TrainError::Checkpoint`] when it is damaged or of another run.
 pub fn read_state(path: &Path, run: &RunConfig, stage: Stage) -> Result<State, TrainError> {
+    let state: State = read_json(path)?;
+    state.check(run, stage, path)?;
+    Ok(state)
+}
+
+/// Reads a state of any kind from the checkpoint at `path`.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, TrainError> {
     let file = path.join(STATE);
     let text = std::fs::read_to_string(&file).map_err(TrainError::io("read the checkpoint's state", &file))?;
-    let state: State = serde_json::from_str(&text).map_err(|error| TrainError::Checkpoint {
+    serde_json::from_str(&text).map_err(|error| TrainError::Checkpoint {
         what: STATE.to_owned(),
         expected: format!("JSON of version {VERSION}"),
         found: error.to_string(),
         path: path.to_path_buf(),
-    })?;
-    state.check(run, stage, path)?;
-    Ok(state)
+    })
 }
 
 /// Restores the optimiser of the checkpoint at `path`.

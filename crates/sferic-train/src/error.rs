@@ -114,6 +114,27 @@ pub enum TrainError {
         /// The device's message.
         message: String,
     },
+    /// Occurs when the engine that draws replies cannot be made or fails.
+    #[error("drawing replies: {0}")]
+    Engine(#[from] sferic_engine::EngineError),
+    /// Occurs when a conversation cannot be written as a prompt, or tokens cannot be read as text.
+    #[error("conversations: {0}")]
+    Text(#[from] sferic_text::TextError),
+    /// Occurs when a prompt leaves no room for a reply.
+    #[error(
+        "the prompt of task {task} has {n_tokens} tokens, the model's context holds {context}; ask for lower levels or set `document_tokens` lower"
+    )]
+    PromptTooLong {
+        /// The task.
+        task: String,
+        /// Length of its prompt.
+        n_tokens: usize,
+        /// The model's context.
+        context: usize,
+    },
+    /// Occurs when a task with tools is played by a model whose prompt format has no place for their results.
+    #[error("the model's prompt format has no place for results of tools; leave out tasks of the domain `agent`")]
+    NoToolResults,
     /// Occurs when a loss curve cannot be drawn.
     #[error("cannot draw the loss curve: {message}: {}", path.display())]
     Plot {

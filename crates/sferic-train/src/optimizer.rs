@@ -43,16 +43,20 @@ impl std::fmt::Debug for Optimizer {
 impl Optimizer {
     /// Returns an optimiser without history.
     pub fn new(train: &StageConfig) -> Self {
+        Self::adamw(train.betas, train.eps, train.weight_decay, train.max_grad_norm)
+    }
+
+    /// Returns an optimiser without history, from AdamW's numbers and the largest norm of a gradient.
+    pub fn adamw(betas: [f64; 2], eps: f64, weight_decay: f64, max_grad_norm: f64) -> Self {
         let rule = |weight_decay: f64| {
             AdamWConfig::new()
-                .with_beta_1(train.betas[0] as f32)
-                .with_beta_2(train.betas[1] as f32)
-                .with_epsilon(train.eps as f32)
+                .with_beta_1(betas[0] as f32)
+                .with_beta_2(betas[1] as f32)
+                .with_epsilon(eps as f32)
                 .with_weight_decay(weight_decay as f32)
                 .build()
         };
-        let rules = [rule(train.weight_decay), rule(0.0)];
-        Self { rules, states: [None, None], max_grad_norm: train.max_grad_norm, loss_scale: 1.0 }
+        Self { rules: [rule(weight_decay), rule(0.0)], states: [None, None], max_grad_norm, loss_scale: 1.0 }
     }
 
     /// Sets the factor that gradients carry, a power of two; 1 unless products round to f16.

@@ -50,6 +50,25 @@ fn a_folder_and_its_parts_are_the_same_model() {
     assert_eq!(run(&open(&folder()).unwrap()), run(&from_parts));
 }
 
+/// The weights change and nothing else does: neither the old engine nor its sessions.
+#[test]
+fn an_engine_with_other_weights_is_the_engine_of_these_weights() {
+    let halved = || weights(&config(), |_, values| values.iter_mut().for_each(|value| *value *= 0.5));
+    let run = |engine: &Engine| {
+        let request = crate::TraceRequest { ids: prompt(9), generate: 5, ..Default::default() };
+        block_on(engine.trace(&request)).unwrap()
+    };
+    let first = try_engine(&config_json(), weights(&config(), |_, _| ()), true, options()).unwrap();
+    let before = run(&first);
+    let second = block_on(first.with_weights(halved())).unwrap();
+    assert_eq!(run(&second), run(&try_engine(&config_json(), halved(), true, options()).unwrap()));
+    assert!(run(&second) != before && run(&first) == before);
+    assert_eq!(second.end_tokens(), first.end_tokens());
+    assert_eq!(second.encode("a b").unwrap(), first.encode("a b").unwrap());
+    let error = block_on(first.with_weights(vec![1, 2, 3])).unwrap_err();
+    assert!(matches!(error, EngineError::Weights(_)), "{error}");
+}
+
 #[test]
 fn inspecting_loads_nothing_and_tells_all() {
     let folder = folder();

@@ -1,12 +1,19 @@
 //! The sampler's part in draws that are made on the device.
 
-use super::Sampler;
+use super::{DrawnFrom, Sampler};
 use sferic_lightning::{Drawing, IN_PROMPT, Sampling};
 
 impl Sampler {
-    /// Whether a row of logits is needed on the host, for the most likely tokens.
+    /// Whether a row of logits is needed on the host: for the most likely tokens, or for what a token was drawn from, of which the device only tells
+    /// where it is the model's own distribution.
     pub(crate) fn needs_logits(&self) -> bool {
-        self.params.top_logprobs > 0
+        let is_plain = self.params.is_plain() && self.unused.is_empty();
+        self.params.top_logprobs > 0 || (self.params.record_draws && !is_plain)
+    }
+
+    /// What a token that the device has drawn was drawn from.
+    pub(crate) fn drawn_on_device(&self, logprob: f32) -> Option<DrawnFrom> {
+        self.params.record_draws.then(|| DrawnFrom { logprob, kept: Vec::new() })
     }
 
     /// What a device needs to draw as this sampler does, from its next draw on.

@@ -12,7 +12,8 @@
 //! 8. one draw from what is left, by inverting the cumulative distribution in the order of token ids. A filter that removes
 //!    nothing therefore changes nothing.
 //!
-//! Log-probabilities are those of the model: the log-softmax of the logits before step 1.
+//! Log-probabilities are those of the model: the log-softmax of the logits before step 1. What is left in step 8, which a policy that is trained on
+//! its own replies has to know, comes with [`SamplingParams::record_draws`].
 //!
 //! Arithmetic is in f64. Draws come from a counter-based generator ([`uniform`]): draw `n` of a seed depends on the seed and `n`
 //! alone, so a reply can be continued or repeated from any point, on any device.
@@ -44,6 +45,17 @@ pub struct Sampled {
     pub logprob: f32,
     /// The `top_logprobs` most likely tokens of the model, most likely first, the lower token id first among equals.
     pub top_logprobs: Vec<TokenLogprob>,
+    /// What the token was drawn from, with [`SamplingParams::record_draws`].
+    pub drawn_from: Option<DrawnFrom>,
+}
+
+/// The distribution that a token was drawn from: after penalties, bias, temperature and filters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct DrawnFrom {
+    /// Natural logarithm of the token's probability in it.
+    pub logprob: f32,
+    /// The tokens that top-k, top-p and min-p left, ascending; empty where no filter was on.
+    pub kept: Vec<u32>,
 }
 
 /// Draws the tokens of one reply.
@@ -115,19 +127,20 @@ impl Sampler {
                 first_value: f32::NEG_INFINITY,
             });
         }
-        let token_id = if self.params.temperature == 0.0 {
-            argmax(&adjusted)
+        let survivors = if self.params.temperature == 0.0 {
+            let token_id = argmax(&adjusted);
+            vec![Candidate { token_id, logit: 0.0 }]
         } else {
-            let survivors = self.survivors(adjusted);
-            let token_id = draw(&survivors, uniform(self.seed, self.n_draws));
-            self.n_draws += 1;
-            token_id
+            self.survivors(adjusted)
         };
+        let token_id = draw(&survivors, uniform(self.seed, self.n_draws));
+        self.n_draws += u64::from(self.params.temperature != 0.0);
         let log_normaliser = log_sum_exp(logits.iter().map(|&logit| f64::from(logit)));
         let sampled = Sampled {
             token_id,
             logprob: (f64::from(logits[token_id as usize]) - log_normaliser) as f32,
             top_logprobs: top_logprobs(logits, self.params.top_logprobs, log_normaliser),
+            drawn_from: self.params.record_draws.then(|| drawn_from(&survivors, token_id, self.params.is_filtered())),
         };
         *self.generated.entry(token_id).or_insert(0) += 1;
         if self.params.repetition_penalty != 1.0 {
@@ -293,6 +306,15 @@ fn draw(survivors: &[Candidate], position: f64) -> u32 {
         }
     }
     last
+}
+
+/// What `token_id` was drawn from.
+fn drawn_from(survivors: &[Candidate], token_id: u32, is_filtered: bool) -> DrawnFrom {
+    let logit = survivors.iter().find(|candidate| candidate.token_id == token_id).map_or(f64::NAN, |candidate| candidate.logit);
+    let logprob = (logit - log_sum_exp(survivors.iter().map(|candidate| candidate.logit))) as f32;
+    let can_be_drawn = survivors.iter().filter(|candidate| candidate.logit > f64::NEG_INFINITY);
+    let kept = if is_filtered { can_be_drawn.map(|candidate| candidate.token_id).collect() } else { Vec::new() };
+    DrawnFrom { logprob, kept }
 }
 
 fn log_sum_exp(logits: impl Iterator<Item = f64> + Clone) -> f64 {

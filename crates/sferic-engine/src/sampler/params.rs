@@ -34,6 +34,8 @@ pub struct SamplingParams {
     pub ignore_eos: bool,
     /// Number of most likely tokens to report at each step, at most [`SamplingParams::MAX_TOP_LOGPROBS`].
     pub top_logprobs: usize,
+    /// Reports for each token what it was drawn from.
+    pub record_draws: bool,
 }
 
 impl Default for SamplingParams {
@@ -52,6 +54,7 @@ impl Default for SamplingParams {
             stop: Vec::new(),
             ignore_eos: false,
             top_logprobs: 0,
+            record_draws: false,
         }
     }
 }
@@ -63,6 +66,17 @@ impl SamplingParams {
     /// Returns parameters that take the most likely token at every step.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
+    }
+
+    /// Whether tokens are left out before a draw; at temperature 0 all but one are.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.temperature == 0.0 || self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
+    }
+
+    /// Whether tokens are drawn from the model's own distribution.
+    pub(crate) fn is_plain(&self) -> bool {
+        let has_penalty = self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0;
+        self.temperature == 1.0 && !self.is_filtered() && !has_penalty && self.logit_bias.is_empty()
     }
 
     /// Checks every field against its range and `vocab_size`.

@@ -213,6 +213,37 @@ fn log_probabilities_are_the_models_own() {
     }
 }
 
+/// What a token was drawn from is the oracle's distribution: the log-probability in it, and its support.
+#[test]
+fn draws_are_recorded_with_their_distribution() {
+    let logits = [0.0f32, 0.5, 1.0, 1.5, -0.5, -1.0, 2.0, 0.25];
+    for (params, n_kept) in [
+        (SamplingParams::default(), 0),
+        (SamplingParams { temperature: 0.7, presence_penalty: 0.5, ..SamplingParams::default() }, 0),
+        (SamplingParams { top_k: 3, temperature: 0.5, ..SamplingParams::default() }, 3),
+        (SamplingParams { top_p: 0.6, temperature: 1.3, ..SamplingParams::default() }, 3),
+        (SamplingParams::greedy(), 1),
+    ] {
+        let mut sampler = sampler(SamplingParams { record_draws: true, seed: Some(5), ..params.clone() }, 8);
+        let mut reply = Vec::new();
+        for _ in 0..20 {
+            let Sampled { token_id, drawn_from, .. } = sampler.sample(&logits).unwrap();
+            let DrawnFrom { logprob, kept } = drawn_from.unwrap();
+            assert_eq!(kept.len(), n_kept, "{params:?}");
+            if params.temperature > 0.0 {
+                let expected = oracle(&logits, &params, &[], &reply);
+                assert!((f64::from(logprob) - expected[token_id as usize].ln()).abs() < 1e-6, "{params:?}: {logprob}");
+                let support: Vec<u32> = (0..8).filter(|&token| expected[token as usize] > 0.0).collect();
+                assert!(kept.is_empty() || kept == support, "{params:?}: {kept:?}, {support:?}");
+            } else {
+                assert_eq!((logprob, kept), (0.0, vec![token_id]));
+            }
+            reply.push(token_id);
+        }
+    }
+    assert_eq!(sampler(SamplingParams::default(), 8).sample(&logits).unwrap().drawn_from, None);
+}
+
 #[test]
 fn unused_tokens_are_never_drawn() {
     for params in [SamplingParams::greedy(), SamplingParams::default()] {

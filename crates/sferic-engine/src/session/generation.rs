@@ -183,7 +183,8 @@ impl<'s> Generation<'s> {
             Some(Pending::Logits(logits)) => self.sampler.sample(logits)?,
             Some(Pending::Draw(Draw { token, logprob, .. })) => {
                 self.sampler.took(*token);
-                Sampled { token_id: *token, logprob: *logprob, top_logprobs: Vec::new() }
+                let drawn_from = self.sampler.drawn_on_device(*logprob);
+                Sampled { token_id: *token, logprob: *logprob, top_logprobs: Vec::new(), drawn_from }
             }
         };
         self.pending = None;
@@ -192,7 +193,7 @@ impl<'s> Generation<'s> {
 
     /// Takes a drawn token into the conversation and decides whether it is the last.
     fn accept(&mut self, sampled: Sampled) -> Result<(), EngineError> {
-        let Sampled { token_id, logprob, top_logprobs } = sampled;
+        let Sampled { token_id, logprob, top_logprobs, drawn_from } = sampled;
         self.session.tokens.push(token_id);
         self.stats.generated_tokens += 1;
         let now_secs = self.clock.map_or(0.0, |clock| clock.secs());
@@ -202,7 +203,7 @@ impl<'s> Generation<'s> {
         }
         self.stats.decode_secs = now_secs - self.stats.prefill_secs;
         let piece = self.output.piece(token_id);
-        self.events.push_back(Event::Token(TokenEvent { token_id, piece, logprob, top_logprobs }));
+        self.events.push_back(Event::Token(TokenEvent { token_id, piece, logprob, top_logprobs, drawn_from }));
         let is_end = self.session.engine.end_tokens().contains(&token_id);
         if is_end && !self.ignore_eos {
             self.stop(StopReason::Eos);

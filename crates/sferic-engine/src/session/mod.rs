@@ -9,7 +9,7 @@ mod output;
 
 pub use generation::Generation;
 
-use crate::runtime::Cached;
+use crate::runtime::{Attention, Cached, Feed, Wanted};
 use crate::sampler::{Sampler, SamplingParams};
 use crate::trace::Matrix;
 use crate::{Engine, EngineError};
@@ -135,6 +135,33 @@ impl Session {
     pub fn generate_text(&mut self, prompt: &str, params: SamplingParams) -> Result<Generation<'_>, EngineError> {
         let prompt_ids = self.engine.encode(prompt)?;
         self.generate(&prompt_ids, params)
+    }
+
+    /// Computes `prompt_ids`, which is the whole conversation, and returns the logits of what comes next, `[V]`. Nothing is drawn.
+    ///
+    /// # Errors
+    /// The first three of [`generate`](Self::generate), which leave the session unchanged, and [`EngineError::Device`] when the device fails.
+    pub async fn logits(&mut self, prompt_ids: &[u32]) -> Result<Vec<f32>, EngineError> {
+        let config = self.engine.config();
+        check_prompt(prompt_ids, config.vocab_size, self.engine.plan().context, config.max_position_embeddings)?;
+        self.cached.resume(prompt_ids);
+        self.tokens.clear();
+        self.tokens.extend_from_slice(prompt_ids);
+        loop {
+            let (start, chunk) = (self.cached.len(), self.engine.runtime().chunk(self.engine.plan().prefill_chunk));
+            let end = prompt_ids.len().min(start + chunk);
+            let wanted = if end == prompt_ids.len() { Wanted::Last } else { Wanted::Nothing };
+            let (ids, attention) = (&prompt_ids[start..end], Attention::Selected);
+            let computed = self.engine.runtime().compute(&mut self.cached, ids, Feed::Prefill, wanted, &attention).await;
+            match computed {
+                Ok(computed) if wanted == Wanted::Last => return Ok(computed.logits),
+                Ok(_) => {}
+                Err(error) => {
+                    self.forget_cache();
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Drops the cache after a failure of the device: its rows may be lost or half written. The tokens stay.

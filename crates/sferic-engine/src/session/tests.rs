@@ -54,6 +54,21 @@ fn abc() -> SamplingParams {
     SamplingParams { logit_bias, presence_penalty: 100.0, ..greedy(20) }
 }
 
+/// The logits are those that a reply is drawn from, whatever the session has cached.
+#[test]
+fn logits_can_be_had_without_a_draw() {
+    let engine = engine_with(EngineOptions { prefill_chunk: Some(4), ..options() });
+    let mut session = engine.session();
+    let request = TraceRequest { ids: prompt(11), ..TraceRequest::default() };
+    let expected = block_on(engine.trace(&request)).unwrap().logits.rows().last().unwrap().to_vec();
+    let closest = |found: Vec<f32>| found.iter().zip(&expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
+    assert!(closest(block_on(session.logits(&prompt(11))).unwrap()) < 1e-4);
+    assert_eq!(session.n_cached(), 11);
+    run(&mut session, &prompt(7), greedy(3));
+    assert!(closest(block_on(session.logits(&prompt(11))).unwrap()) < 1e-4);
+    assert!(matches!(block_on(session.logits(&[])), Err(EngineError::EmptyPrompt)));
+}
+
 #[test]
 fn handles_can_move_between_threads() {
     fn is_send<T: Send>() {}

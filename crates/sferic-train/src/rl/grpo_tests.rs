@@ -23,10 +23,11 @@ fn replies(old: &[f32], reference: Option<&[f32]>, advantages: &[f32], device: &
         old: matrix(&logs(old), 1, device),
         reference: reference.map(|reference| matrix(&logs(reference), 1, device)),
         advantages: vector(advantages, device),
+        kl_weights: vector(&vec![1.0; advantages.len()], device),
     }
 }
 
-const PLAIN: Objective = Objective { clip: [0.2, 0.2], kl_weight: 0.0, unbiased_kl: false, off_policy_threshold: None };
+const PLAIN: Objective = Objective { clip: [0.2, 0.2], unbiased_kl: false, off_policy_threshold: None };
 
 fn value(tensor: Tensor<1>) -> f64 {
     f64::from(tensor.into_scalar::<f32>())
@@ -41,7 +42,7 @@ fn advantages_are_centred_in_each_group() {
 #[test]
 fn the_divergence_estimate_has_the_golden_values() {
     let device = Device::flex();
-    let unbiased = Objective { kl_weight: 1.0, unbiased_kl: true, ..PLAIN };
+    let unbiased = Objective { unbiased_kl: true, ..PLAIN };
     for (current, old, reference, expected) in [(0.2, 0.25, 0.3, 0.075_627_913_5), (0.01, 0.25, 0.3, 1.023_952_104_7)] {
         let replies = replies(&[old], Some(&[reference]), &[0.0], &device);
         let outcome = unbiased.loss(matrix(&logs(&[current]), 1, &device), &replies);
@@ -64,7 +65,7 @@ fn only_the_weighted_estimate_has_the_gradient_of_the_divergence() {
     let estimate = |unbiased_kl: bool| {
         let leaf = matrix(&logits, 3, &device).require_grad();
         let current = activation::log_softmax(leaf.clone(), 1).reshape([3, 1]);
-        let objective = Objective { kl_weight: 1.0, unbiased_kl, ..PLAIN };
+        let objective = Objective { unbiased_kl, ..PLAIN };
         let mut total = Tensor::<1>::zeros([1], &device);
         for (token, &weight) in old.iter().enumerate() {
             let one = replies(&[old[token]], Some(&[reference[token]]), &[0.0], &device);
@@ -104,6 +105,7 @@ fn replies_weigh_the_same_whatever_their_length() {
         old: matrix(&logs(&[0.5, 0.9, 0.9, 0.5, 0.5, 0.5]), 3, &device),
         reference: None,
         advantages: vector(&[1.0, -1.0], &device),
+        kl_weights: vector(&[0.0, 0.0], &device),
     };
     let current = matrix(&logs(&[0.55, 0.1, 0.2, 0.55, 0.5, 0.45]), 3, &device);
     let outcome = PLAIN.loss(current, &replies);
@@ -147,4 +149,31 @@ fn a_cut_distribution_is_compared_with_one_that_is_cut_alike() {
     assert!((found[0] - cut).abs() < 1e-6, "{found:?}");
     assert_eq!(found[1], whole[1], "an empty list keeps all");
     assert!((whole[0] - cut).abs() > 0.1);
+}
+
+/// The gradient of a cut distribution is its own: `1 − p` at the target, `−p` at the other kept tokens, nothing outside.
+#[test]
+fn the_gradient_of_a_cut_distribution_stays_inside_it() {
+    let device = Device::flex().autodiff();
+    let leaf = matrix(&[2.0, 1.0, 0.0, -1.0, 0.5, 0.5, 0.5, 0.5], 4, &device).require_grad();
+    let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![1, 2], [2]), &device);
+    let found = log_probs(leaf.clone(), targets, Some(&[vec![0, 1], vec![0, 1, 2]]));
+    let grad = leaf.grad(&found.sum().backward()).unwrap().try_into_vec_as::<f32>().unwrap();
+    let p = 1.0 / (1.0 + 1f32.exp());
+    let expected = [-(1.0 - p), 1.0 - p, 0.0, 0.0, -1.0 / 3.0, -1.0 / 3.0, 2.0 / 3.0, 0.0];
+    assert!(grad.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6), "{grad:?}");
+}
+
+/// Each reply's divergence has the weight of its own task.
+#[test]
+fn the_divergence_is_weighed_reply_by_reply() {
+    let device = Device::flex();
+    let mut replies = replies(&[0.25, 0.25], Some(&[0.3, 0.3]), &[0.0, 0.0], &device);
+    let loss = |replies: &Replies| value(PLAIN.loss(matrix(&logs(&[0.2, 0.01]), 1, &device), replies).loss);
+    let both = loss(&replies);
+    replies.kl_weights = vector(&[1.0, 0.0], &device);
+    let first = loss(&replies);
+    replies.kl_weights = vector(&[0.0, 2.0], &device);
+    let twice_the_second = loss(&replies);
+    assert!(first > 0.0 && (first + twice_the_second / 2.0 - both).abs() < 1e-6, "{first} {twice_the_second} {both}");
 }

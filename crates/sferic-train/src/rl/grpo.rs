@@ -5,9 +5,9 @@
 //!
 //! Source: spec §§7.2, 7.3 (DeepSeek-V3.2 report, section on scaling GRPO); Shao et al. 2024, <https://arxiv.org/abs/2402.03300>.
 
-use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 
-/// Logits outside a sampling mask: far below any real one, and finite.
+/// What is added to logits that fill a list of tokens up: far below any real one, and finite.
 const OUTSIDE: f32 = -1.0e30;
 
 /// Settings of the objective.
@@ -15,8 +15,6 @@ const OUTSIDE: f32 = -1.0e30;
 pub struct Objective {
     /// How far below and above 1 the ratio of probabilities may count, `ε`.
     pub clip: [f64; 2],
-    /// Weight of the divergence from the reference, `β`; 0 leaves it out.
-    pub kl_weight: f64,
     /// Weighs the divergence by the ratio of probabilities, which makes its estimate and its gradient unbiased for replies of an older policy.
     pub unbiased_kl: bool,
     /// Leaves out replies of negative advantage whose tokens have become less likely by this much in the mean, `δ` in nats; `None` keeps all.
@@ -30,10 +28,12 @@ pub struct Replies {
     pub valid: Tensor<2>,
     /// `[N, T]`: log-probabilities under the policy that drew them, as the sampler gave them.
     pub old: Tensor<2>,
-    /// `[N, T]`: log-probabilities under the reference; needed where the divergence has a weight.
+    /// `[N, T]`: log-probabilities under the reference; without them the divergence is left out.
     pub reference: Option<Tensor<2>>,
     /// `[N]`: see [`advantages`].
     pub advantages: Tensor<1>,
+    /// `[N]`: weight of the divergence from the reference for each reply, `β`.
+    pub kl_weights: Tensor<1>,
 }
 
 /// The objective's value and what to watch of it.
@@ -41,7 +41,7 @@ pub struct Replies {
 pub struct Outcome {
     /// The loss, on the graph: the negative objective, the mean over replies of the mean over their tokens; `[1]`.
     pub loss: Tensor<1>,
-    /// The estimated divergence from the reference, off the graph; `[1]`.
+    /// The estimated divergence from the reference without its weights, off the graph; `[1]`.
     pub kl: Tensor<1>,
     /// Share of tokens whose ratio is outside the clipping range, off the graph; `[1]`.
     pub clipped: Tensor<1>,
@@ -61,40 +61,40 @@ pub fn advantages(rewards: &[f32], group_size: usize) -> Vec<f32> {
 
 /// Returns the log-probability of each target among the tokens that its draw could have given.
 ///
-/// With top-p or top-k the sampler's distribution is cut; the trained policy's is cut alike, so that both have one support.
+/// With top-p or top-k the sampler's distribution is cut; the trained policy's is cut alike, so that both have one support. Only the logits of
+/// the kept tokens are gathered, so that the lists cost what they hold and not the vocabulary.
 ///
 /// # Shapes
 /// - logits: `[R, V]`, divided by the temperature of the draws
 /// - targets: `[R]`
-/// - kept: for each row the tokens that the sampler kept; empty where it kept all
+/// - kept: for each row the tokens that the sampler kept, the target among them; empty where it kept all
 /// - returns: `[R]`
 pub fn log_probs(logits: Tensor<2>, targets: Tensor<1, Int>, kept: Option<&[Vec<u32>]>) -> Tensor<1> {
     let [n_rows, n_tokens] = logits.dims();
-    let logits = match kept {
-        Some(kept) => {
-            let outside: Vec<bool> = kept.iter().flat_map(|row| outside(row, n_tokens)).collect();
-            let outside = Tensor::<2, Bool>::from_data(TensorData::new(outside, [n_rows, n_tokens]), &logits.device());
-            logits.mask_fill(outside, OUTSIDE)
-        }
-        None => logits,
+    let targets = targets.reshape([n_rows, 1]);
+    let Some(kept) = kept else {
+        return activation::log_softmax(logits, 1).gather(1, targets).reshape([n_rows]);
     };
-    activation::log_softmax(logits, 1).gather(1, targets.reshape([n_rows, 1])).reshape([n_rows])
-}
-
-fn outside(kept: &[u32], n_tokens: usize) -> Vec<bool> {
-    let mut outside = vec![!kept.is_empty(); n_tokens];
-    for &token_id in kept {
-        if let Some(place) = outside.get_mut(token_id as usize) {
-            *place = false;
-        }
+    let width = kept.iter().map(|row| if row.is_empty() { n_tokens } else { row.len() }).max().unwrap_or(1);
+    let (mut ids, mut bias) = (Vec::with_capacity(n_rows * width), Vec::with_capacity(n_rows * width));
+    for row in kept {
+        let n_kept = if row.is_empty() { n_tokens } else { row.len() };
+        ids.extend((0..width).map(|at| if row.is_empty() { at as i32 } else { row[at.min(n_kept - 1)] as i32 }));
+        bias.extend((0..width).map(|at| if at < n_kept { 0.0 } else { OUTSIDE }));
     }
-    outside
+    let device = logits.device();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [n_rows, width]), &device);
+    let bias = Tensor::<2>::from_data(TensorData::new(bias, [n_rows, width]), &device);
+    let among = logits.clone().gather(1, ids).add(bias);
+    let largest = among.clone().detach().max_dim(1);
+    let total = among.sub(largest.clone()).exp().sum_dim(1).log().add(largest);
+    logits.gather(1, targets).sub(total).reshape([n_rows])
 }
 
 impl Objective {
     /// Returns the loss of replies whose tokens have the log-probabilities `current` `[N, T]` under the policy that is trained.
     pub fn loss(&self, current: Tensor<2>, replies: &Replies) -> Outcome {
-        let Replies { valid, old, reference, advantages } = replies;
+        let Replies { valid, old, reference, advantages, kl_weights } = replies;
         let [n_replies, n_tokens] = valid.dims();
         let lengths = valid.clone().sum_dim(1).clamp_min(1.0); // [N, 1]
         let log_ratio = current.clone().sub(old.clone()).mul(valid.clone());
@@ -113,7 +113,7 @@ impl Objective {
                 estimate = estimate.mul(ratio.clone());
             }
             kl = estimate.clone().detach().mul(valid.clone()).div(lengths.clone()).sum_dim(1).mean();
-            value = value.sub(estimate.mul_scalar(self.kl_weight));
+            value = value.sub(estimate.mul(kl_weights.clone().reshape([n_replies, 1])));
         }
         let loss = value.mul(valid.clone()).div(lengths).sum_dim(1).mean().neg();
         let ratio = ratio.detach();

@@ -1,0 +1,95 @@
+//! Prompts in, replies out, each token with what it was drawn from.
+
+use sferic_engine::{Engine, EngineError, Event, SamplingParams, Session, StopReason};
+
+use super::config::GrpoConfig;
+use crate::TrainError;
+
+/// A reply that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// All that comes before it.
+    pub prompt: Vec<u32>,
+    /// Seed of its draws.
+    pub seed: u64,
+}
+
+/// How tokens are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; above 0.
+    pub temperature: f64,
+    /// Mass of the likeliest tokens that are drawn from.
+    pub top_p: f64,
+    /// Number of the likeliest tokens that are drawn from; 0 is all.
+    pub top_k: usize,
+    /// Most tokens of a reply.
+    pub max_tokens: usize,
+}
+
+/// A reply, token by token.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reply {
+    /// The tokens, an end token included.
+    pub tokens: Vec<u32>,
+    /// Natural logarithm of each token's probability in the distribution that it was drawn from.
+    pub logprobs: Vec<f32>,
+    /// For each token those that could have been drawn, ascending; empty where all could.
+    pub kept: Vec<Vec<u32>>,
+    /// Whether the model ended it; else it was cut off.
+    pub ended: bool,
+}
+
+/// Draws replies. One that draws many at once takes the place of [`EngineRoller`].
+pub trait Roller {
+    /// Returns a reply to each request, in their order. Requests with one prompt stand together.
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`] when a prompt does not fit or the device fails.
+    fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError>;
+}
+
+/// Draws replies with an engine, one after the other; what a prompt shares with the one before is not computed again.
+#[derive(Debug)]
+pub struct EngineRoller(pub Engine);
+
+impl Roller for EngineRoller {
+    fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError> {
+        let mut session = self.0.session();
+        requests.iter().map(|request| Ok(pollster::block_on(reply(&mut session, request, sampling))?)).collect()
+    }
+}
+
+impl GrpoConfig {
+    /// Returns how the run draws.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k, max_tokens: self.max_tokens }
+    }
+}
+
+async fn reply(session: &mut Session, request: &Request, sampling: &Sampling) -> Result<Reply, EngineError> {
+    let params = SamplingParams {
+        temperature: sampling.temperature as f32,
+        top_p: sampling.top_p as f32,
+        top_k: sampling.top_k,
+        seed: Some(request.seed),
+        max_tokens: Some(sampling.max_tokens),
+        record_draws: true,
+        ..SamplingParams::default()
+    };
+    let mut generation = session.generate(&request.prompt, params)?;
+    let mut reply = Reply::default();
+    while let Some(event) = generation.next().await {
+        match event? {
+            Event::Token(token) => {
+                let (logprob, kept) = token.drawn_from.map_or((token.logprob, Vec::new()), |from| (from.logprob, from.kept));
+                reply.tokens.push(token.token_id);
+                reply.logprobs.push(logprob);
+                reply.kept.push(kept);
+            }
+            Event::Stop(stop) => reply.ended = stop.reason == StopReason::Eos,
+            _ => {}
+        }
+    }
+    Ok(reply)
+}

@@ -1,0 +1,123 @@
+//! Episodes as padded rows of a forward pass, and the log-probabilities of what was drawn in them.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use sferic_model::{IndexerTraining, Model};
+
+use super::episode::{Drawn, Episode};
+use super::grpo::log_probs;
+
+/// Rows are filled up to a multiple of this, so that few lengths occur.
+const ROW_MULTIPLE: usize = 32;
+
+/// Some episodes in one batch: `N` rows of `L` tokens, in which up to `T` tokens were drawn.
+pub(super) struct Rows {
+    /// `[N, L]`, without the last token, after which nothing is predicted.
+    token_ids: Tensor<2, Int>,
+    /// `[N·T]`: where the hidden state before each draw stands among the `N·L`.
+    places: Tensor<1, Int>,
+    /// `[N·T]`
+    targets: Tensor<1, Int>,
+    /// For each of the `N·T` draws the tokens that it could have given.
+    kept: Option<Vec<Vec<u32>>>,
+    /// `[N, T]`: 1 for draws, 0 for padding.
+    pub(super) valid: Tensor<2>,
+    shape: [usize; 2],
+}
+
+/// Groups rows of similar length into batches of at most `batch_tokens` tokens, padding included; a row that is longer is a batch of its own.
+pub(super) fn batches(lengths: &[usize], batch_tokens: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    // Longest first, so that the first row of a batch is its length.
+    order.sort_by_key(|&row_idx| std::cmp::Reverse(lengths[row_idx]));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for row_idx in order {
+        match batches.last_mut().filter(|_| room > 0) {
+            Some(batch) => batch.push(row_idx),
+            None => {
+                room = (batch_tokens / padded(lengths[row_idx])).max(1);
+                batches.push(vec![row_idx]);
+            }
+        }
+        room -= 1;
+    }
+    batches
+}
+
+/// Lengths of the rows that episodes take.
+pub(super) fn row_length(episode: &Episode) -> usize {
+    episode.tokens.len().saturating_sub(1)
+}
+
+impl Rows {
+    /// Pads episodes; with `keep_sampling_mask` their log-probabilities are those among the tokens that could have been drawn.
+    pub(super) fn new(episodes: &[&Episode], keep_sampling_mask: bool, device: &Device) -> Self {
+        let n_rows = episodes.len();
+        let length = padded(episodes.iter().map(|episode| row_length(episode)).max().unwrap_or(0));
+        let n_draws = episodes.iter().map(|episode| episode.draws.len()).max().unwrap_or(0).max(1);
+        let (mut ids, mut valid) = (vec![0i32; n_rows * length], vec![0.0f32; n_rows * n_draws]);
+        let (mut places, mut targets) = (vec![0i32; n_rows * n_draws], vec![0i32; n_rows * n_draws]);
+        let is_cut = |draw: &Drawn| !draw.kept.is_empty();
+        let has_cuts = keep_sampling_mask && episodes.iter().any(|episode| episode.draws.iter().any(is_cut));
+        // Padding keeps one token, so that it has a distribution.
+        let mut kept = has_cuts.then(|| vec![vec![0u32]; n_rows * n_draws]);
+        for (row_idx, episode) in episodes.iter().enumerate() {
+            for (id, token) in ids[row_idx * length..].iter_mut().zip(&episode.tokens[..row_length(episode)]) {
+                *id = *token as i32;
+            }
+            for (draw_idx, draw) in episode.draws.iter().enumerate() {
+                let at = row_idx * n_draws + draw_idx;
+                valid[at] = 1.0;
+                // A prompt has a token at least, so a draw is never the first.
+                places[at] = (row_idx * length + draw.position.saturating_sub(1)) as i32;
+                targets[at] = episode.tokens[draw.position] as i32;
+                if let Some(kept) = &mut kept {
+                    kept[at] = draw.kept.clone();
+                }
+            }
+        }
+        let flat = |values: Vec<i32>| Tensor::from_data(TensorData::new(values, [n_rows * n_draws]), device);
+        Self {
+            token_ids: Tensor::from_data(TensorData::new(ids, [n_rows, length]), device),
+            places: flat(places),
+            targets: flat(targets),
+            kept,
+            valid: Tensor::from_data(TensorData::new(valid, [n_rows, n_draws]), device),
+            shape: [n_rows, n_draws],
+        }
+    }
+
+    /// Runs the model as it was trained and returns the log-probabilities of the draws `[N, T]`, and the indexer's divergence `[1]`.
+    pub(super) fn log_probs(&self, model: &Model, temperature: f64) -> (Tensor<2>, Option<Tensor<1>>) {
+        let indexer = if model.config().indexer.is_some() { IndexerTraining::Sparse } else { IndexerTraining::Off };
+        let forward = model.forward_train(self.token_ids.clone(), indexer);
+        let [n_rows, length, width] = forward.hidden.dims();
+        let before = forward.hidden.reshape([n_rows * length, width]).select(0, self.places.clone());
+        let n_draws = before.dims()[0];
+        let logits = model.logits(before.reshape([1, n_draws, width]));
+        let vocab_size = logits.dims()[2];
+        let logits = logits.reshape([n_draws, vocab_size]).div_scalar(temperature);
+        let logprobs = log_probs(logits, self.targets.clone(), self.kept.as_deref());
+        (logprobs.reshape(self.shape), forward.indexer_kl)
+    }
+
+    /// Puts a number per draw of each episode into the form of the rows, `[N, T]`.
+    pub(super) fn matrix<'a>(&self, rows: impl Iterator<Item = Box<dyn Iterator<Item = f32> + 'a>>) -> Tensor<2> {
+        let [n_rows, n_draws] = self.shape;
+        let mut values = vec![0.0f32; n_rows * n_draws];
+        for (row_idx, row) in rows.enumerate() {
+            for (place, value) in values[row_idx * n_draws..(row_idx + 1) * n_draws].iter_mut().zip(row) {
+                *place = value;
+            }
+        }
+        Tensor::from_data(TensorData::new(values, self.shape), &self.valid.device())
+    }
+}
+
+fn padded(length: usize) -> usize {
+    length.max(1).next_multiple_of(ROW_MULTIPLE)
+}
+
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::Device;
+use sferic_tasks::{Generator, Mode, Setting};
+
+use super::super::episode::play;
+use super::super::learner::{Experience, Learner, reference_log_probs};
+use super::super::mix::Asked;
+use super::super::rollout::{EngineRoller, Sampling};
+use super::super::toy::{config, toy_speaker};
+use super::*;
+use crate::optimizer::Optimizer;
+
+/// Real replies of the toy model, of several lengths.
+fn replies(sampling: &Sampling) -> (Model, Vec<Asked>, Vec<Episode>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, engine, speaker) = toy_speaker(folder.path());
+    let asked = ["addition", "sequence", "comparison"].map(|name| {
+        let task = Generator::named(name).unwrap().task(1, 3, &Setting::default()).unwrap();
+        Asked { task, mode: Mode::Direct, kl_weight: 0.5 }
+    });
+    let mut roller = EngineRoller(engine);
+    let episodes = play(&mut roller, &speaker, &asked, 2, sampling, 9).unwrap();
+    (model, asked.to_vec(), episodes)
+}
+
+const SAMPLING: Sampling = Sampling { temperature: 0.6, top_p: 0.8, top_k: 0, max_tokens: 6 };
+
+fn largest_difference(found: &[Vec<f32>], episodes: &[Episode]) -> f32 {
+    let pairs = found.iter().zip(episodes).flat_map(|(found, episode)| {
+        assert_eq!(found.len(), episode.draws.len());
+        found.iter().zip(&episode.draws).map(|(found, draw)| (found - draw.logprob).abs())
+    });
+    pairs.fold(0.0, f32::max)
+}
+
+#[test]
+fn batches_hold_every_row_once_and_what_fits() {
+    let lengths = [40, 300, 10, 33, 64, 90];
+    let found = batches(&lengths, 200);
+    let mut all: Vec<usize> = found.concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..6).collect::<Vec<_>>());
+    for batch in &found {
+        let longest = batch.iter().map(|&row_idx| padded(lengths[row_idx])).max().unwrap();
+        assert!(batch.len() == 1 || longest * batch.len() <= 200, "{batch:?}");
+    }
+    // 96 + 64, three of 64, 32.
+    assert_eq!(found, [vec![1], vec![5, 4], vec![0, 3, 2]]);
+}
+
+/// The training's log-probabilities are the sampler's, draw by draw, while nothing was learned: the ratio is 1. Without the sampling mask it is
+/// not, because the sampler's distribution was cut.
+#[test]
+fn a_policy_that_has_not_changed_has_the_probabilities_of_its_draws() {
+    let (model, _, episodes) = replies(&SAMPLING);
+    assert!(episodes.iter().any(|episode| episode.tokens.len() > 24 + 32), "longer than the selection");
+    assert!(episodes.iter().all(|episode| episode.draws.iter().all(|draw| !draw.kept.is_empty())));
+    let found = |lines: &str| {
+        let config = config(&format!("temperature = 0.6\nbatch_tokens = 300\n{lines}"));
+        largest_difference(&reference_log_probs(&model, &episodes, &config, 0).unwrap(), &episodes)
+    };
+    assert!(found("") < 1e-4, "{}", found(""));
+    assert!(found("keep_sampling_mask = false") > 1e-2, "the distribution was not cut, so the test says nothing");
+}
+
+/// Padding and the division into batches change neither loss nor gradient.
+#[test]
+fn batches_of_any_size_teach_the_same() {
+    let (model, asked, episodes) = replies(&SAMPLING);
+    let learn = |batch_tokens: usize| {
+        let text = "temperature = 0.6\nupdates = 1\ngroup_size = 2\nindexer_kl_weight = 0.0\nkl_weight = 0.5";
+        let config = config(&format!("{text}\nbatch_tokens = {batch_tokens}"));
+        let device = Device::flex().autodiff();
+        // A step away from the draws, so that the divergence is not 0.
+        let moved = |model: &Model| {
+            let mut source = Names(model.named_tensors());
+            Model::load(model.config(), &mut source, &device).unwrap()
+        };
+        let optimizer = Optimizer::adamw(config.betas, config.eps, 0.0, 1.0);
+        let mut learner = Learner { model: moved(&model), optimizer, device: device.clone() };
+        let rewards = [1.0, 0.0, 0.5, 0.0, 0.0, 1.0];
+        let experience = Experience::new(&asked, episodes.clone(), &rewards, &config, Some(&model), 0).unwrap();
+        learner.learn(&experience, &config, 1, 0).unwrap()
+    };
+    let (alone, together) = (learn(1), learn(100_000));
+    let pairs = [(alone.loss, together.loss), (alone.kl, together.kl), (alone.clipped, together.clipped)];
+    for (alone, together) in pairs.into_iter().chain([(alone.grad_norm, together.grad_norm)]) {
+        assert!((alone - together).abs() < 1e-4 * (1.0 + together.abs()), "{alone} {together}");
+    }
+    assert!(together.kl > 1e-5 && together.grad_norm > 1e-3, "{together:?}");
+}
+
+/// Tensors by name, a little larger than they were.
+struct Names(Vec<(sferic_model::TensorSpec, TensorData)>);
+
+impl sferic_model::TensorSource for Names {
+    type Error = std::convert::Infallible;
+
+    fn tensor(&mut self, spec: &sferic_model::TensorSpec) -> Result<TensorData, Self::Error> {
+        let (_, data) = self.0.iter().find(|(known, _)| known.name == spec.name).unwrap();
+        Ok(TensorData::new(data.iter::<f32>().map(|value| value * 1.05).collect(), spec.shape.clone()))
+    }
+}
