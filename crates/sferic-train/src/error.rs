@@ -114,6 +114,29 @@ pub enum TrainError {
         /// The device's message.
         message: String,
     },
+    /// Occurs when the engine cannot load a trained model or answer with it.
+    #[error("the engine: {0}")]
+    Engine(#[from] sferic_engine::EngineError),
+    /// Occurs when a result cannot be read from the device.
+    #[error("the device failed while delivering {what}: {message}")]
+    ReadBack {
+        /// What was to be read.
+        what: &'static str,
+        /// The device's message.
+        message: String,
+    },
+    /// Occurs when the records or results of an evaluation cannot be understood, or are of another model or other settings.
+    #[error("evaluation: {what}: expected {expected}, found {found}; remove the file or evaluate into another folder: {}", path.display())]
+    Records {
+        /// Which property disagrees.
+        what: String,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// Occurs when a loss curve cannot be drawn.
     #[error("cannot draw the loss curve: {message}: {}", path.display())]
     Plot {

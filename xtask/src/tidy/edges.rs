@@ -13,7 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sferic-text", &[]),
     ("sferic-tasks", &["sferic-text"]),
     ("sferic-engine", &["sferic-lightning", "sferic-model", "sferic-weights", "sferic-text"]),
-    ("sferic-train", &["sferic-model", "sferic-weights", "sferic-text", "sferic-tasks"]),
+    ("sferic-train", &["sferic-engine", "sferic-model", "sferic-weights", "sferic-text", "sferic-tasks"]),
     ("sferic-bench", &["sferic-engine", "sferic-gpu", "sferic-lightning", "sferic-shaders"]),
     ("sferic-server", &["sferic-engine"]),
     // The binary also carries `sferic train` and, when they exist, `sferic bench` and `sferic serve`.
