@@ -16,6 +16,7 @@ pub mod config;
 pub mod corpus;
 pub mod dataset;
 mod error;
+pub mod eval;
 pub mod evaluate;
 pub mod export;
 pub mod filter;

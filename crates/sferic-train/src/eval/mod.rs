@@ -1,0 +1,5 @@
+//! What a trained model can do.
+
+mod recall;
+
+pub use recall::{LayerRecall, Recall, RecallAt, RecallOptions, recall};
