@@ -1,5 +1,7 @@
 //! Multi-head latent attention with the selection of the lightning indexer (spec §2; DeepSeek-V2 report §2.1).
 
+mod observe;
+
 use burn::{
     module::Module,
     tensor::{Bool, Int, Tensor},
@@ -21,6 +23,8 @@ use crate::{
     model::{AttentionForm, AttentionMode, CacheFormat, Options, TrainStep},
     modules::{Linear, RmsNorm},
 };
+
+pub use observe::Observation;
 
 /// Width of an FP8 tile of the latent cache (spec §2.6).
 const LATENT_TILE: usize = 128;

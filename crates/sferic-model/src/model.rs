@@ -1,5 +1,6 @@
 //! The whole model: embedding, layers, final norm, head.
 
+mod observe;
 mod train;
 
 use burn::{

@@ -182,6 +182,11 @@ impl TokenSet {
         &self.sources
     }
 
+    /// Returns all tokens of a source, documents one after the other.
+    pub fn tokens(&self, source_idx: usize) -> &[u16] {
+        self.sources.get(source_idx).map_or(&[], |source| &self.tokens[source.offset..source.offset + source.n_tokens])
+    }
+
     /// Returns the number of rows of a source.
     ///
     /// Neighbouring rows share one token: the last target of one is the first input of the next.

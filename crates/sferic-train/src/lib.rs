@@ -17,6 +17,7 @@ pub mod config;
 pub mod corpus;
 pub mod dataset;
 mod error;
+pub mod eval;
 pub mod evaluate;
 pub mod export;
 pub mod filter;

@@ -229,6 +229,7 @@ pub(super) async fn compute(
     let (logits, probe) = match wanted {
         Wanted::Nothing => (Logits::None, false),
         Wanted::Last => (Logits::Last, false),
+        Wanted::Logits => (Logits::All, false),
         Wanted::Everything => (Logits::All, true),
     };
     let a = model.architecture();

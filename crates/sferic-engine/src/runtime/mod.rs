@@ -151,6 +151,8 @@ pub(crate) enum Wanted {
     Nothing,
     /// The last token's.
     Last,
+    /// All.
+    Logits,
     /// All, with the hidden states and selections of every layer.
     Everything,
 }

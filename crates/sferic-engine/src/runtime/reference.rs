@@ -30,7 +30,7 @@ pub(super) async fn compute(
             Vec::new()
         }
         Wanted::Last => read_f32(model.logits(last()), doing).await?,
-        Wanted::Everything => read_f32(model.logits(hidden.clone()), doing).await?,
+        Wanted::Logits | Wanted::Everything => read_f32(model.logits(hidden.clone()), doing).await?,
     };
     let mut computed = Computed { logits, ..Computed::default() };
     for hidden in recorder.hidden {
