@@ -11,12 +11,14 @@
 
 pub mod batch;
 pub mod chat;
+pub mod chat_data;
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
 pub mod dataset;
 mod error;
 pub mod evaluate;
+mod exchange;
 pub mod export;
 pub mod filter;
 pub mod generate;
@@ -25,9 +27,11 @@ mod hash;
 pub mod init;
 pub mod loss;
 pub mod optimizer;
+mod parallel;
 pub mod report;
 pub mod sampler;
 pub mod schedule;
+pub mod small_talk;
 mod stage;
 mod start;
 pub mod task_source;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub use stage::{Objective, Stage, StageConfig};
 
 use crate::TrainError;
-use crate::corpus::{Format, SourceConfig};
+use crate::corpus::SourceConfig;
 
 /// A whole run.
 #[derive(Debug, Clone, Deserialize)]
@@ -219,31 +219,7 @@ impl RunConfig {
             if self.data.sources[..source_idx].iter().any(|other| other.name == source.name) {
                 return Err(TrainError::config(&key("name"), "a name that no other source has", &*source.name));
             }
-            for (field, share) in [("chat_share", source.chat_share), ("thinking", source.thinking)] {
-                if !(0.0..=1.0).contains(&share) {
-                    return Err(TrainError::config(&key(field), "0 to 1", share.to_string()));
-                }
-            }
-            if source.chat_share > 0.0 && source.format != Format::Titled {
-                return Err(TrainError::config(&key("chat_share"), "format `titled` with it", "another format"));
-            }
-            if source.chat_share > 0.0 && source.prompts.is_empty() {
-                return Err(TrainError::config(&key("prompts"), "at least one prompt for a chat_share above 0", "none"));
-            }
-            if let Some(filter) = &source.filter {
-                filter.check(&key("filter"))?;
-            }
-            match &source.tasks {
-                Some(tasks) if source.format == Format::Tasks => tasks.check(&key("tasks"))?,
-                Some(_) => return Err(TrainError::config(&key("tasks"), "format `tasks` with it", "another format")),
-                None => {}
-            }
-            if source.path.is_empty() && source.format != Format::Tasks {
-                return Err(TrainError::config(&key("path"), "a file under data.root", "none"));
-            }
-            if !(source.weight.is_finite() && source.weight >= 0.0) {
-                return Err(TrainError::config(&key("weight"), "a number of at least 0", source.weight.to_string()));
-            }
+            source.check(&format!("data.sources.{}", source.name))?;
         }
         Ok(())
     }

@@ -55,6 +55,13 @@ fn each_bad_value_is_named() {
         ("weight = 1.0", "weight = -1.0", "data.sources.stories.weight"),
         ("weight = 1.0", "weight = 1.0\nchat_share = 0.5", "data.sources.stories.chat_share"),
         ("format = \"text\"", "format = \"titled\"\nchat_share = 0.5", "data.sources.stories.prompts"),
+        ("format = \"text\"", "format = \"titled\"\nthinking = 0.5", "data.sources.stories.thoughts"),
+        ("weight = 1.0", "weight = 1.0\nthinking = 1.5", "data.sources.stories.thinking"),
+        ("weight = 1.0", "weight = 1.0\nfilter = { min_letters = 2.0 }", "data.sources.stories.filter.min_letters"),
+        ("weight = 1.0", "weight = 1.0\ntasks = { n = 3 }", "data.sources.stories.tasks"),
+        ("weight = 1.0", "weight = 1.0\nsmall_talk = { n = 3 }", "data.sources.stories.small_talk"),
+        ("format = \"text\"", "format = \"tasks\"\ntasks = { n = 0 }", "data.sources.stories.tasks.n"),
+        ("path = \"stories.txt.xz\"", "", "data.sources.stories.path"),
     ] {
         let text = GOOD.replacen(from, to, 1);
         assert_ne!(text, GOOD, "{from}");
