@@ -88,6 +88,8 @@ pub struct ChatSource {
     pub n_tokens: usize,
     /// The tokens among them that the model learns to write.
     pub n_learned: usize,
+    /// Its share of the tokens that are trained on.
+    pub share: f64,
     /// How often the source is gone through.
     pub passes: f64,
 }
@@ -205,7 +207,8 @@ impl ChatData {
                 let expected = format!("at least one conversation of at most {max_len} tokens");
                 return Err(TrainError::config(&format!("chats.sources.{name}"), expected, format!("{n_all} others")));
             }
-            let budget = weight / total * (n_batches * tokens_per_batch) as f64;
+            let share = weight / total;
+            let budget = share * (n_batches * tokens_per_batch) as f64;
             draw(fitting, first, budget, mix(seed ^ mix(source_idx as u64)), &mut draws);
             reports.push(ChatSource {
                 name,
@@ -213,6 +216,7 @@ impl ChatData {
                 n_left_out: n_all - fitting.len(),
                 n_tokens,
                 n_learned: fitting.iter().map(|talk| talk.learned.len()).sum(),
+                share,
                 passes: budget / n_tokens as f64,
             });
         }

@@ -44,7 +44,7 @@ fn rows_hold_whole_conversations_with_their_targets() {
             let place = place as usize;
             let id = batch.token_ids[place];
             // The last target ends the conversation; the one before it is the conversation's own token.
-            let next = batch.token_ids.get(place + 1).copied().filter(|_| (place + 1) % seq_len != 0);
+            let next = batch.token_ids.get(place + 1).copied().filter(|_| !(place + 1).is_multiple_of(seq_len));
             assert!(id >= 100);
             assert!(target == Special::Eos as i32 || (target == id && next == Some(id)), "{batch:?}");
         }

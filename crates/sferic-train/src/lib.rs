@@ -20,6 +20,7 @@ mod error;
 pub mod evaluate;
 mod exchange;
 pub mod export;
+mod feed;
 pub mod filter;
 pub mod generate;
 pub mod grpo;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub use stage::{Objective, Stage, StageConfig};
 
 use crate::TrainError;
+use crate::chat_data::ChatConfig;
 use crate::corpus::SourceConfig;
 
 /// A whole run.
@@ -45,6 +46,8 @@ pub struct RunConfig {
     pub warmup: Option<StageConfig>,
     /// Sparse training.
     pub sparse: Option<StageConfig>,
+    /// The conversations of the stage `sft`.
+    pub chats: Option<ChatConfig>,
     /// Conversations.
     pub sft: Option<StageConfig>,
 }
@@ -139,6 +142,9 @@ impl RunConfig {
             *path = base.join(&*path);
         }
         config.init_from = config.init_from.map(|folder| base.join(folder));
+        if let Some(chats) = &mut config.chats {
+            chats.folder = base.join(&chats.folder);
+        }
         config.check()?;
         Ok(config)
     }
@@ -201,6 +207,13 @@ impl RunConfig {
             return Err(TrainError::config("samples.temperature", "a number of at least 0", found));
         }
         self.check_sources()?;
+        match &self.chats {
+            Some(chats) => chats.check("chats")?,
+            None if self.sft.is_some() => {
+                return Err(TrainError::config("chats", "a table with the conversations of the stage `sft`", "none"));
+            }
+            None => {}
+        }
         let names: Vec<&str> = self.data.sources.iter().map(|source| source.name.as_str()).collect();
         for stage in self.stages() {
             let Some(config) = self.table(stage) else { continue };
