@@ -20,6 +20,9 @@ pub enum Stage {
     /// Turns the corpus into token files
     #[command(after_help = EXIT_CODES)]
     Data(StageArgs),
+    /// Writes the conversations of the stage `sft` to JSONL files, to be read
+    #[command(after_help = EXIT_CODES)]
+    Chats(StageArgs),
     /// Trains a dense model from random weights, or further from a folder's
     #[command(after_help = EXIT_CODES)]
     Pretrain(RunArgs),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sferic_engine::ResolvedDevice;
 use sferic_train::config::{RunConfig, Stage};
 use sferic_train::dataset::{self, SplitManifest};
-use sferic_train::{Event, RunOptions, run_stage, tokenizer};
+use sferic_train::{Event, RunOptions, chat_data, run_stage, tokenizer};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ pub fn run(command: Command) -> Result<ExitStatus> {
     match command {
         Command::Tokenizer(args) => train_tokenizer(&args),
         Command::Data(args) => prepare_data(&args),
+        Command::Chats(args) => write_chats(&args),
         Command::Pretrain(args) => train_model(Some(Stage::Pretrain), &args),
         Command::Extend(args) => train_model(Some(Stage::Extend), &args),
         Command::Warmup(args) => train_model(Some(Stage::Warmup), &args),
@@ -74,6 +75,25 @@ fn prepare_data(args: &StageArgs) -> Result<ExitStatus> {
     rows.extend(split_rows("train", &manifest.train));
     rows.extend(split_rows("held out", &manifest.heldout));
     print(&format!("{}written to {}\n", table(&rows), config.data.folder.display()))?;
+    Ok(ExitStatus::Done)
+}
+
+fn write_chats(args: &StageArgs) -> Result<ExitStatus> {
+    let config = RunConfig::open(&args.config)?;
+    let Some(chats) = &config.chats else {
+        return Err(usage("chats: expected a table with the sources of conversations, found none".to_owned()));
+    };
+    let spinner = Spinner::new("writing conversations");
+    let written = chat_data::write_chats(chats, &config.data)?;
+    drop(spinner);
+    if args.json {
+        let sources: Vec<Value> = written.iter().map(|(name, n_chats)| json!({ "name": name, "n_chats": n_chats })).collect();
+        print_json(&json!({ "folder": chats.folder, "sources": sources }))?;
+        return Ok(ExitStatus::Done);
+    }
+    let mut rows = vec![row(["SOURCE", "CONVERSATIONS"])];
+    rows.extend(written.into_iter().map(|(name, n_chats)| vec![name, n_chats.to_string()]));
+    print(&format!("{}written to {}\n", table(&rows), chats.folder.display()))?;
     Ok(ExitStatus::Done)
 }
 
