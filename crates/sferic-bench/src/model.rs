@@ -186,7 +186,7 @@ async fn decode(sequence: &mut Sequence, depth: usize, plan: &ModelPlan) -> Resu
 
 /// Tokens per second where the host reads each token before it asks for the next.
 async fn converse(model: &Model, sequence: &mut Sequence, depth: usize, plan: &ModelPlan) -> Result<f64, ModelBenchError> {
-    let drawing = Drawing { settings: Sampling::GREEDY, seed: 0, n_draws: 0, adjustments: None, dense: false };
+    let drawing = Drawing { settings: Sampling::GREEDY, seed: 0, n_draws: 0, adjustments: None, dense: false, experts: false };
     let mut draws = Draws::new(model, drawing).await?;
     let mut rates = Vec::new();
     let n = plan.n_decode;

@@ -66,4 +66,6 @@ pub use sferic_text::{Completion, Conversation, FunctionCall, Message, PromptFor
 pub use sferic_weights::{Conversion, ConvertOptions};
 pub use sferic_weights::{Report, WeightFormat, WeightsError};
 pub use trace::{Matrix, Trace, TraceRequest};
-pub use verify::{COSINE_BOUND, CPU_BOUND, CheckRow, GPU_BOUND, Golden, SELECTION_BOUND, Verification, VerifyOptions};
+pub use verify::{
+    COSINE_BOUND, CPU_BOUND, CheckRow, EXPERTS_BOUND, GPU_BOUND, Golden, SELECTION_BOUND, Verification, VerifyOptions,
+};

@@ -1,6 +1,8 @@
 //! How well a model predicts a text, and how far two models are apart on it.
 
+use crate::runtime::{Attention, Feed, Wanted};
 use crate::sampler::greedy;
+use crate::session::check_prompt;
 use crate::{Engine, EngineError, Matrix, TraceRequest};
 use serde::Serialize;
 
@@ -56,7 +58,42 @@ impl Prediction {
     }
 }
 
+/// Rows of logits that are read at a time by [`Engine::token_nll`].
+const NLL_ROWS: usize = 512;
+/// Kernels record a step for each number of tokens: texts of many lengths are padded to multiples of this, behind what is asked for.
+const STEP_UNIT: usize = 64;
+
 impl Engine {
+    /// Returns the negative log-likelihood of every token of a text but the first, in nats, with the attention that the engine was opened with.
+    ///
+    /// The text is computed in chunks whose logits are dropped at once, so that texts may be as long as the context.
+    ///
+    /// # Errors
+    /// Those of [`Session::generate`](crate::Session::generate) for the text; [`EngineError::Device`], and [`EngineError::BadLogits`] for logits that
+    /// are no numbers.
+    pub async fn token_nll(&self, ids: &[u32]) -> Result<Vec<f64>, EngineError> {
+        let (config, runtime) = (self.config(), self.runtime());
+        check_prompt(ids, config.vocab_size, self.plan().context, config.max_position_embeddings)?;
+        let context = self.plan().context;
+        let n_rows = NLL_ROWS.min(self.plan().prefill_chunk).min(runtime.longest_step());
+        // Nothing follows the last token.
+        let n_predicted = ids.len() - 1;
+        let unit = if self.runs_on_kernels() { STEP_UNIT } else { 1 };
+        let mut inputs = ids[..n_predicted].to_vec();
+        inputs.resize(n_predicted.next_multiple_of(unit).min(context), ids[n_predicted]);
+        let mut cached = runtime.start(inputs.len());
+        let mut found = Vec::with_capacity(n_predicted);
+        for inputs in inputs.chunks(n_rows) {
+            let computed = runtime.compute(&mut cached, inputs, Feed::Prefill, Wanted::Logits, &Attention::Selected).await?;
+            for row in computed.logits.chunks(config.vocab_size).take(n_predicted - found.len()) {
+                let target = ids[found.len() + 1] as usize;
+                greedy(row)?;
+                found.push(log_sum_exp(row) - f64::from(row[target]));
+            }
+        }
+        Ok(found)
+    }
+
     /// Reads a text in windows of at most `window` tokens and keeps the logits at every token, `4 · V` bytes each.
     ///
     /// `progress` hears how many tokens have been read.

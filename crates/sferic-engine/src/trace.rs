@@ -57,6 +57,19 @@ impl<T> Matrix<T> {
         self.values.get(row_idx * self.n_cols..(row_idx + 1) * self.n_cols).unwrap_or_default()
     }
 
+    /// Adds rows, which are as wide as those that are there.
+    pub(crate) fn extend(&mut self, rows: Vec<Vec<T>>) {
+        self.n_cols = rows.first().map_or(self.n_cols, Vec::len);
+        self.n_rows += rows.len();
+        self.values.extend(rows.into_iter().flatten());
+    }
+
+    /// Keeps the first `n_rows` rows.
+    pub(crate) fn truncate(&mut self, n_rows: usize) {
+        self.n_rows = self.n_rows.min(n_rows);
+        self.values.truncate(self.n_rows * self.n_cols);
+    }
+
     /// Returns the rows in order.
     pub fn rows(&self) -> impl Iterator<Item = &[T]> {
         (0..self.n_rows).map(|row_idx| self.row(row_idx))
@@ -72,7 +85,7 @@ pub struct Trace {
     pub hidden: Vec<Matrix<f32>>,
     /// For each layer with a selection the selected positions, `[T, K]`: descending, −1 in the unfilled slots at the end of a row.
     pub topk: BTreeMap<usize, Matrix<i32>>,
-    /// For each mixture layer the experts of every token, `[T, A]` ascending with the shared ones last; on the kernels' path alone.
+    /// For each mixture layer the routed experts of every token, `[T, A]`, ascending.
     pub experts: BTreeMap<usize, Matrix<i32>>,
     /// The greedy continuation.
     pub next_ids: Vec<u32>,
@@ -182,7 +195,7 @@ impl<'e> Run<'e> {
             let of_step = |matrix: &Matrix<i32>| rows.clone().map(|row| matrix.row(row).to_vec()).collect();
             Attention::Replayed(self.request.replay.iter().map(|(&layer_idx, matrix)| (layer_idx, of_step(matrix))).collect())
         };
-        let computed = runtime.compute(&mut self.cached, ids, feed, Wanted::Everything, &attention).await?;
+        let computed = runtime.compute(&mut self.cached, ids, feed, (Wanted::Everything, true), &attention).await?;
         self.trace.logits.n_rows += ids.len();
         self.trace.logits.values.extend(computed.logits);
         for (matrix, values) in self.trace.hidden.iter_mut().zip(computed.hidden) {
@@ -190,10 +203,7 @@ impl<'e> Run<'e> {
             matrix.values.extend(values);
         }
         for (layer_idx, rows) in computed.experts {
-            let matrix = self.trace.experts.entry(layer_idx).or_default();
-            matrix.n_rows += rows.len();
-            matrix.n_cols = rows.first().map_or(0, Vec::len);
-            matrix.values.extend(rows.into_iter().flatten());
+            self.trace.experts.entry(layer_idx).or_default().extend(rows);
         }
         for (layer_idx, rows) in computed.selected {
             self.selected.entry(layer_idx).or_default().extend(rows.iter().map(|row| descending(row)));
@@ -213,7 +223,8 @@ impl<'e> Run<'e> {
         while next_ids.len() < n_generate {
             let Some(&last) = next_ids.last() else { break };
             let runtime = self.engine.runtime();
-            let computed = runtime.compute(&mut self.cached, &[last], Feed::Decode, Wanted::Last, &Attention::Selected).await?;
+            let computed =
+                runtime.compute(&mut self.cached, &[last], Feed::Decode, (Wanted::Last, false), &Attention::Selected).await?;
             next_ids.push(greedy(&computed.logits)?);
         }
         self.trace.next_ids = next_ids;

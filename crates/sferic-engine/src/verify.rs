@@ -1,5 +1,7 @@
 //! Comparison of a run with reference values.
 
+mod rounded;
+
 use crate::device::DeviceClass;
 use crate::trace::{Matrix, Trace, TraceRequest};
 use crate::{Engine, EngineError};
@@ -21,6 +23,9 @@ pub const COSINE_BOUND: f32 = 1e-4;
 /// Smallest share of selected positions that 16-bit weights and caches must have in common with the reference.
 pub const SELECTION_BOUND: f64 = 0.99;
 
+/// Smallest share of assignments of tokens to experts that 16-bit weights and caches must have in common with the reference.
+pub const EXPERTS_BOUND: f64 = 0.99;
+
 /// Reference values of one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Golden {
@@ -37,6 +42,9 @@ pub struct Golden {
     pub hidden: BTreeMap<usize, Matrix<f32>>,
     /// Selected positions, `[T, K]`, by layer; −1 where the reference picked a future position to fill the row.
     pub topk: BTreeMap<usize, Matrix<i32>>,
+    /// Routed experts, `[T, A]`, by layer, where they are known: a run with rounded weights is then compared on the rows that go to the same
+    /// experts, and the others are counted. See [`Engine::experts_of`].
+    pub experts: BTreeMap<usize, Matrix<i32>>,
 }
 
 impl Golden {
@@ -76,9 +84,13 @@ impl Golden {
         for (layer_idx, name) in numbered("topk") {
             topk.insert(layer_idx, matrix(file, &name, n_tokens, SafeFile::i32)?);
         }
+        let mut experts = BTreeMap::new();
+        for (layer_idx, name) in numbered("experts") {
+            experts.insert(layer_idx, matrix(file, &name, n_tokens, SafeFile::i32)?);
+        }
         let logits = matrix(file, "logits", n_tokens, SafeFile::f32)?;
         let next_ids = if file.contains("next_ids") { read_ids(file, "next_ids")? } else { Vec::new() };
-        Ok(Self { input_ids, logits, next_ids, min_top2_margin: None, hidden, topk })
+        Ok(Self { input_ids, logits, next_ids, min_top2_margin: None, hidden, topk, experts })
     }
 }
 
@@ -139,7 +151,7 @@ impl Verification {
 /// The comparison of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckRow {
-    /// Name of the tensor: `logits`, `hidden.3`, `topk.3` or `next_ids`.
+    /// Name of the tensor: `logits`, `hidden.3`, `topk.3` or `next_ids`; `experts` for those of all layers.
     pub check: String,
     /// What is measured.
     pub measure: String,
@@ -147,7 +159,7 @@ pub struct CheckRow {
     pub found: String,
     /// What is allowed, for a reader.
     pub bound: String,
-    /// What was found: the difference, or the number of unequal rows or tokens.
+    /// What was found: the difference, the number of unequal rows or tokens, or the share of what is not in common.
     pub value: f64,
     /// Whether it is allowed.
     pub passed: bool,
@@ -170,11 +182,34 @@ impl Engine {
             generate: golden.next_ids.len(),
         };
         let trace = self.trace(&request).await?;
-        let bound = if self.device().info.class == DeviceClass::Cpu { CPU_BOUND } else { GPU_BOUND };
         if self.is_exact() {
+            let bound = self.exact_bound();
             return Ok(Verification { bound, rows: compare(golden, &trace, bound)? });
         }
-        Ok(Verification { bound: COSINE_BOUND, rows: compare_rounded(golden, &trace)? })
+        Ok(Verification { bound: COSINE_BOUND, rows: rounded::compare(golden, &trace)? })
+    }
+
+    /// Runs the prompt of `golden` and returns the experts of each token, for [`Golden::experts`]: reference files seldom have them.
+    ///
+    /// An f32 run that agrees with a reference in every value went to the reference's experts.
+    ///
+    /// # Errors
+    /// Those of [`Engine::trace`], and [`EngineError::Reference`] where this run is not in f32 or does not agree with `golden`.
+    pub async fn experts_of(&self, golden: &Golden) -> Result<BTreeMap<usize, Matrix<i32>>, EngineError> {
+        if !self.is_exact() {
+            return Err(reference("experts", "a run with weights and caches in f32".into(), "rounded ones".into()));
+        }
+        let generate = golden.next_ids.len();
+        let trace = self.trace(&TraceRequest { ids: golden.input_ids.clone(), generate, ..TraceRequest::default() }).await?;
+        let missed = compare(golden, &trace, self.exact_bound())?.into_iter().find(|row| !row.passed);
+        match missed {
+            None => Ok(trace.experts),
+            Some(row) => Err(reference(&row.check, format!("{} of at most {} in an f32 run", row.measure, row.bound), row.found)),
+        }
+    }
+
+    fn exact_bound(&self) -> f32 {
+        if self.device().info.class == DeviceClass::Cpu { CPU_BOUND } else { GPU_BOUND }
     }
 }
 
@@ -207,57 +242,6 @@ fn compare(golden: &Golden, trace: &Trace, bound: f32) -> Result<Vec<CheckRow>, 
         rows.push(counted("next_ids".into(), "equal tokens", n_equal, golden.next_ids.len()));
     }
     Ok(rows)
-}
-
-/// One row for each tensor of `golden`, for a run whose weights or caches are rounded.
-fn compare_rounded(golden: &Golden, trace: &Trace) -> Result<Vec<CheckRow>, EngineError> {
-    let measure = "1 − cosine";
-    let difference = max_difference("logits", &golden.logits, &trace.logits)?;
-    let mut rows = vec![bounded("logits".into(), measure, cosine_distance(&golden.logits, &trace.logits), COSINE_BOUND)];
-    for (layer_idx, expected) in &golden.hidden {
-        let name = format!("hidden.{layer_idx}");
-        let found = trace.hidden.get(*layer_idx).cloned().unwrap_or_default();
-        max_difference(&name, expected, &found)?;
-        rows.push(bounded(name, measure, cosine_distance(expected, &found), COSINE_BOUND));
-    }
-    for (layer_idx, expected) in &golden.topk {
-        let (n_common, n_selected) = trace.topk.get(layer_idx).map_or((0, 1), |found| n_common(expected, found));
-        let share = n_common as f64 / n_selected.max(1) as f64;
-        rows.push(CheckRow {
-            check: format!("topk.{layer_idx}"),
-            measure: "selected in common".into(),
-            found: format!("{:.2} %", 100.0 * share),
-            bound: format!("{:.0} %", 100.0 * SELECTION_BOUND),
-            value: 1.0 - share,
-            passed: share >= SELECTION_BOUND,
-        });
-    }
-    if !golden.next_ids.is_empty() {
-        let n_equal = golden.next_ids.iter().zip(&trace.next_ids).filter(|(expected, found)| expected == found).count();
-        let mut row = counted("next_ids".into(), "equal tokens", n_equal, golden.next_ids.len());
-        // Equality says something only while errors stay well under the gap between the best two.
-        if golden.min_top2_margin.is_none_or(|margin| 2.0 * difference >= margin) {
-            row.bound = "no bound: the reference's gap is smaller than the rounding".into();
-            row.passed = true;
-        }
-        rows.push(row);
-    }
-    Ok(rows)
-}
-
-/// One minus the cosine of two tables as vectors.
-fn cosine_distance(expected: &Matrix<f32>, found: &Matrix<f32>) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let (e, f) = (&expected.values, &found.values);
-    let distance = 1.0 - dot(e, f) / (dot(e, e) * dot(f, f)).sqrt();
-    if distance.is_nan() { f32::INFINITY } else { distance as f32 }
-}
-
-/// Selected positions in common, and those of the reference.
-fn n_common(expected: &Matrix<i32>, found: &Matrix<i32>) -> (usize, usize) {
-    let set = |row: &[i32]| -> BTreeSet<i32> { row.iter().copied().filter(|&position| position >= 0).collect() };
-    let rows = expected.rows().zip(found.rows()).map(|(expected, found)| (set(expected), set(found)));
-    rows.fold((0, 0), |(common, all), (expected, found)| (common + expected.intersection(&found).count(), all + expected.len()))
 }
 
 fn max_difference(name: &str, expected: &Matrix<f32>, found: &Matrix<f32>) -> Result<f32, EngineError> {

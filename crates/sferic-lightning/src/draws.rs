@@ -1,8 +1,8 @@
 //! A reply whose tokens are drawn on the device, each with the next step under way before the host has seen it.
 
-use crate::model::{Logits, Model, ModelError, Request};
+use crate::model::{Experts, Logits, Model, ModelError, Recorded, Request, Turn};
 use crate::sequence::Sequence;
-use sferic_gpu::{Buffer, Graph, ReadBack, Task};
+use sferic_gpu::{Buffer, GpuError, Graph, ReadBack, Task};
 use sferic_shaders::sample::next_token::{BAD_LOGITS, NOTHING_TO_DRAW, NextToken, STATE_HEADER, Settings, Shape};
 
 /// What a reply is drawn with.
@@ -19,10 +19,12 @@ pub struct Drawing {
     pub adjustments: Option<(Vec<u32>, Vec<f32>)>,
     /// Attends to every token instead of the selected ones.
     pub dense: bool,
+    /// Whether the experts of what is computed are read.
+    pub experts: bool,
 }
 
 /// A token that was drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Draw {
     /// It.
     pub token: u32,
@@ -30,6 +32,8 @@ pub struct Draw {
     pub logprob: f32,
     /// Whether a logit was NaN or +∞, or nothing could be drawn: the token means nothing then.
     pub has_bad_logits: bool,
+    /// Experts of the tokens that were computed for it, where they are read.
+    pub experts: Experts,
 }
 
 /// Draws the tokens of one reply, one read of a few words for each.
@@ -50,8 +54,18 @@ pub struct Draws {
 /// A step that is under way: the one after `token`, which is not computed as far as its sequence knows.
 struct Ahead {
     token: u32,
-    read: ReadBack,
+    step: Begun,
+}
+
+/// A step that was submitted, and the draw after it.
+struct Begun {
     turn: u64,
+    state: ReadBack,
+    /// Experts of its last `rows` tokens.
+    experts: Option<ReadBack>,
+    rows: usize,
+    /// Experts of the tokens before those.
+    before: Experts,
 }
 
 impl Draws {
@@ -101,27 +115,30 @@ impl Draws {
         if std::mem::replace(&mut self.is_unsure, true) || !is_expected {
             self.restart(sequence, tokens);
         }
-        let (read, turn) = match self.ahead.take() {
+        let begun = match self.ahead.take() {
             Some(ahead) => {
                 sequence.computed([last]);
-                (ahead.read, ahead.turn)
+                ahead.step
             }
             None => self.begin(sequence, tokens).await?,
         };
-        let next = if go_on { self.run_ahead(sequence, turn).await? } else { None };
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&read.bytes(self.model.device()).await?);
+        let next = if go_on { self.run_ahead(sequence, begun.turn).await? } else { None };
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&begun.state.bytes(self.model.device()).await?);
+        let mut experts = begun.before;
+        append(&mut experts, self.model.experts(begun.experts, begun.rows).await?);
         let [.., status, logprob, token] = words[..] else { return Ok(Draw::NOTHING) };
         self.drawing.n_draws += u64::from(self.drawing.settings.temperature > 0.0);
         if let Some(count) = self.drawing.adjustments.as_mut().and_then(|(counts, _)| counts.get_mut(token as usize)) {
             *count += 1;
         }
-        self.ahead = next.map(|(read, turn)| Ahead { token, read, turn });
+        self.ahead = next.map(|step| Ahead { token, step });
         self.is_unsure = false;
-        Ok(Draw { token, logprob: f32::from_bits(logprob), has_bad_logits: status & (BAD_LOGITS | NOTHING_TO_DRAW) != 0 })
+        let has_bad_logits = status & (BAD_LOGITS | NOTHING_TO_DRAW) != 0;
+        Ok(Draw { token, logprob: f32::from_bits(logprob), has_bad_logits, experts })
     }
 
     fn request(&self) -> Request {
-        Request { logits: Logits::Last, probe: false, dense: self.drawing.dense }
+        Request { logits: Logits::Last, probe: false, experts: self.drawing.experts, dense: self.drawing.dense }
     }
 
     /// Brings the device's state to what the host knows. The last token is computed again, for its logits.
@@ -138,27 +155,37 @@ impl Draws {
     }
 
     /// Submits the tokens that are not cached and the draw after them.
-    async fn begin(&mut self, sequence: &mut Sequence, tokens: &[u32]) -> Result<(ReadBack, u64), ModelError> {
+    async fn begin(&mut self, sequence: &mut Sequence, tokens: &[u32]) -> Result<Begun, ModelError> {
         if self.drawing.dense {
             sequence.keep_to_itself();
         }
         let (chunk, request) = (sequence.longest_step(), self.request());
+        let mut before = Experts::new();
         while tokens.len() - sequence.len() > chunk {
             let start = sequence.len();
-            sequence.advance(&tokens[start..start + chunk], Request { logits: Logits::None, ..request }).await?;
+            let request = Request { logits: Logits::None, ..request };
+            append(&mut before, sequence.advance(&tokens[start..start + chunk], request).await?.experts);
         }
         let ids = &tokens[sequence.len()..];
         let (_, step) = sequence.prepare(ids.len(), request).await?;
         let turn = self.model.write_step(ids, sequence.len(), sequence.table());
-        let mut read = self.model.device().submit(&[step.graph(), &self.choice], std::slice::from_ref(&self.state));
-        let number = turn.number();
+        let begun = self.submit(&step, &turn, ids.len(), before)?;
         drop(turn);
         sequence.computed(ids.iter().copied());
-        Ok((read.remove(0), number))
+        Ok(begun)
+    }
+
+    /// Submits a step of `rows` tokens and the draw after it.
+    fn submit(&self, step: &Recorded, turn: &Turn<'_>, rows: usize, before: Experts) -> Result<Begun, ModelError> {
+        let experts = self.model.experts_of_step(rows).filter(|_| self.drawing.experts);
+        let parts: Vec<Buffer> = [self.state.clone()].into_iter().chain(experts).collect();
+        let mut read = self.model.device().submit(&[step.graph(), &self.choice], &parts).into_iter();
+        let state = read.next().ok_or_else(|| GpuError::Device("a draw was submitted without a reading".into()))?;
+        Ok(Begun { turn: turn.number(), state, experts: read.next(), rows, before })
     }
 
     /// Submits the step of the token that is being drawn and the draw after it, where nothing came between and there is room.
-    async fn run_ahead(&mut self, sequence: &mut Sequence, after: u64) -> Result<Option<(ReadBack, u64)>, ModelError> {
+    async fn run_ahead(&mut self, sequence: &mut Sequence, after: u64) -> Result<Option<Begun>, ModelError> {
         if sequence.len() >= self.model.settings().context {
             return Ok(None);
         }
@@ -169,13 +196,19 @@ impl Draws {
             Err(error) => return Err(error),
         };
         let Some(turn) = self.model.continue_step(sequence.len(), after, sequence.table()) else { return Ok(None) };
-        let mut read = self.model.device().submit(&[step.graph(), &self.choice], std::slice::from_ref(&self.state));
-        Ok(Some((read.remove(0), turn.number())))
+        self.submit(&step, &turn, 1, Experts::new()).map(Some)
     }
 }
 
 impl Draw {
-    const NOTHING: Self = Self { token: 0, logprob: f32::NAN, has_bad_logits: true };
+    const NOTHING: Self = Self { token: 0, logprob: f32::NAN, has_bad_logits: true, experts: Experts::new() };
+}
+
+/// Adds the experts of more tokens.
+fn append(experts: &mut Experts, more: Experts) {
+    for (layer_idx, rows) in more {
+        experts.entry(layer_idx).or_default().extend(rows);
+    }
 }
 
 impl std::fmt::Debug for Draws {

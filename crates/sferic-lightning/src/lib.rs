@@ -25,7 +25,7 @@ pub use decode::{Decoder, Drawn};
 pub use draws::{Draw, Drawing, Draws};
 pub use footprint::{Footprint, workspace_bytes};
 pub use formats::Formats;
-pub use model::{Logits, Model, ModelError, Output, Replay, Request, Settings};
+pub use model::{Experts, Logits, Model, ModelError, Output, Replay, Request, Settings};
 pub use programs::programs;
 pub use sequence::Sequence;
 pub use sferic_gpu::Device;

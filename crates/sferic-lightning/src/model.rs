@@ -7,7 +7,7 @@ use crate::record::{FIRST_BUCKET, Recorder, StepShape, partial_sizes};
 use crate::sequence::Sequence;
 use crate::weights::ModelWeights;
 use crate::workspace::{LOGIT_ROWS, Workspace};
-use sferic_gpu::{Device, GpuError, Graph, ReadBack, Task};
+use sferic_gpu::{Buffer, Device, GpuError, Graph, ReadBack, Task};
 use sferic_shaders::kernel::KernelError;
 use sferic_shaders::rope::append::Format;
 use std::collections::{BTreeMap, HashMap};
@@ -94,14 +94,19 @@ pub enum Logits {
 pub struct Request {
     /// Which logits.
     pub logits: Logits,
-    /// Whether the hidden states and selections of every layer are read.
+    /// Whether the hidden states, selections and experts of every layer are read.
     pub probe: bool,
+    /// Whether the experts of every layer are read.
+    pub experts: bool,
     /// Attends to every token instead of the selected ones.
     pub dense: bool,
 }
 
 /// Selections to attend to, by layer: ascending positions, `[T, K]`, with −1 in unfilled slots at the end of a row.
 pub type Replay = BTreeMap<usize, Vec<i32>>;
+
+/// Routed experts of each mixture layer, by layer: `[T, A]`, ascending.
+pub type Experts = BTreeMap<usize, Vec<i32>>;
 
 /// What a step computed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -112,8 +117,8 @@ pub struct Output {
     pub hidden: Vec<Vec<f32>>,
     /// Each layer's selected positions, `[T, K]` with −1 in unfilled slots, where it attended to a selection.
     pub selected: Vec<Option<Vec<i32>>>,
-    /// Each layer's experts, `[T, A]` ascending with the shared ones last, in mixture layers.
-    pub experts: Vec<Option<Vec<i32>>>,
+    /// Each layer's experts.
+    pub experts: Experts,
 }
 
 /// A model whose steps run on our kernels. Clones share it.
@@ -369,27 +374,49 @@ impl Model {
                     done = selected;
                 }
                 let hidden = w.h.part(words(rows * a.d_model));
-                let experts = a.experts.as_ref().filter(|_| layer.router.is_some());
-                let experts = experts.map(|sizes| w.experts.part(words(rows * (sizes.routing.n_active + sizes.n_shared))));
-                let parts: Vec<_> = [hidden].into_iter().chain(experts).collect();
-                let mut parts = recorded.graph.submit_and_read(device, done..end, &parts).into_iter();
-                (read.hidden, read.experts) = (parts.next(), parts.next());
+                read.hidden = recorded.graph.submit_and_read(device, done..end, &[hidden]).pop();
                 shown.layers.push(read);
                 done = end;
             }
         }
         let row = a.vocab.next_multiple_of(4);
-        let part = match step.request.logits {
+        let mut parts = match step.request.logits {
             Logits::Last => vec![w.logits.part(words(row))],
             // A word of the result, to know when it is there.
             Logits::None => vec![w.h.part(words(1))],
             Logits::All => Vec::new(),
         };
-        shown.last = recorded.graph.submit_and_read(device, done..recorded.graph.len(), &part);
+        let experts = self.experts_of_step(rows).filter(|_| step.request.experts || step.request.probe);
+        let reads_experts = experts.is_some();
+        parts.extend(experts);
+        shown.last = recorded.graph.submit_and_read(device, done..recorded.graph.len(), &parts);
+        shown.experts = if reads_experts { shown.last.pop() } else { None };
         for (head, n) in heads {
             shown.last.extend(head.submit_and_read(device, 0..head.len(), &[w.logits.part(words(n * row))]));
         }
         shown
+    }
+
+    /// Where a step of `rows` tokens leaves its experts, in models that have some.
+    pub(crate) fn experts_of_step(&self, rows: usize) -> Option<Buffer> {
+        let a = &self.0.architecture;
+        a.experts.as_ref().map(|_| self.0.workspace.all_experts(a.layers.len(), rows))
+    }
+
+    /// The experts of a step of `rows` tokens, from what was read of [`Model::experts_of_step`].
+    pub(crate) async fn experts(&self, read: Option<ReadBack>, rows: usize) -> Result<Experts, GpuError> {
+        let Inner { device, workspace, architecture: a, .. } = &*self.0;
+        let (Some(read), Some(sizes)) = (read, &a.experts) else { return Ok(Experts::new()) };
+        let all: Vec<i32> = bytemuck::pod_collect_to_vec(&read.bytes(device).await?);
+        let n_active = sizes.routing.n_active;
+        // The shared experts stand last in a row.
+        let routed = |row: &[i32]| row.iter().take(n_active).copied().collect::<Vec<_>>();
+        let of_layer = |layer_idx: usize| {
+            let experts = workspace.experts_in(&all, layer_idx, rows);
+            experts.chunks(n_active + sizes.n_shared).flat_map(routed).collect()
+        };
+        let mixtures = a.layers.iter().enumerate().filter(|(_, kind)| kind.is_moe);
+        Ok(mixtures.map(|(layer_idx, _)| (layer_idx, of_layer(layer_idx))).collect())
     }
 }
 
@@ -425,6 +452,7 @@ impl std::fmt::Debug for Model {
 pub(crate) struct Shown {
     pub(crate) layers: Vec<ShownLayer>,
     pub(crate) last: Vec<ReadBack>,
+    pub(crate) experts: Option<ReadBack>,
 }
 
 /// What a layer shows.
@@ -432,7 +460,6 @@ pub(crate) struct Shown {
 pub(crate) struct ShownLayer {
     pub(crate) selected: Option<ReadBack>,
     pub(crate) hidden: Option<ReadBack>,
-    pub(crate) experts: Option<ReadBack>,
 }
 
 /// The words that were read, if any were.

@@ -257,7 +257,8 @@ impl<'a> Recorder<'a> {
         let logits_stride = route.n_experts.next_multiple_of(4);
         let params = route::Params { t: rows as u32, logits_stride, logits_offset: 0, scale: 1.0 };
         let launch = route.launch(params, self.device)?;
-        self.push(launch, &[&w.router, self.router_bias(layer), &w.experts, &w.expert_weights]);
+        let experts = w.experts_of(layer.index, rows);
+        self.push(launch, &[&w.router, self.router_bias(layer), &experts, &w.expert_weights]);
         Ok(())
     }
 
@@ -266,9 +267,12 @@ impl<'a> Recorder<'a> {
     }
 
     /// The experts of each token of a layer, and their weights.
-    fn experts_of(&self, layer: &Layer) -> [&'a Buffer; 2] {
+    fn experts_of(&self, layer: &Layer, rows: usize) -> (Buffer, &'a Buffer) {
         let w = self.workspace;
-        if layer.router.is_some() { [&w.experts, &w.expert_weights] } else { [&w.only_expert, &w.only_weight] }
+        match layer.router {
+            Some(_) => (w.experts_of(layer.index, rows), &w.expert_weights),
+            None => (w.only_expert.clone(), &w.only_weight),
+        }
     }
 
     fn few_experts(
@@ -280,15 +284,15 @@ impl<'a> Recorder<'a> {
     ) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let (up, down) = (&layer.gate_up, &layer.down_experts);
-        let [experts, expert_weights] = self.experts_of(layer);
+        let (experts, expert_weights) = self.experts_of(layer, rows);
         let (given, second) = moe::halves(shape, up.format, down.format, self.device);
         let choosing = route.and_then(|route| given.choosing(route, self.device));
-        let mut after = vec![&layer.feed_forward_norm, experts, &w.hidden];
+        let mut after = vec![&layer.feed_forward_norm, &experts, &w.hidden];
         let mut logits_stride = 0;
         if let Some(route) = route {
             if choosing.is_some() {
                 logits_stride = route.n_experts.next_multiple_of(4);
-                after.splice(1..2, [&w.router, self.router_bias(layer), experts, expert_weights]);
+                after.splice(1..2, [&w.router, self.router_bias(layer), &experts, expert_weights]);
             } else {
                 self.route(layer, route, rows)?;
             }
@@ -299,7 +303,7 @@ impl<'a> Recorder<'a> {
         self.push(launch, &buffers);
         let params = down::Params { y_stride: a.d_model as u32, y_offset: 0 };
         let launch = second.launch(params, rows as u32, self.device)?;
-        let buffers = self.with_matrix(&[&w.hidden, experts, expert_weights], down, &[&w.h]);
+        let buffers = self.with_matrix(&[&w.hidden, &experts, expert_weights], down, &[&w.h]);
         self.push(launch, &buffers);
         Ok(())
     }
@@ -307,13 +311,13 @@ impl<'a> Recorder<'a> {
     fn many_experts(&mut self, layer: &'a Layer, shape: Shape, rows: usize, x: Rows<'a>) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let (up, down) = (&layer.gate_up, &layer.down_experts);
-        let [experts, expert_weights] = self.experts_of(layer);
+        let (experts, expert_weights) = self.experts_of(layer, rows);
         let n = rows as u32 * shape.n_active;
         let first = grouped::Grouped::best(grouped::Part::GateUp, shape, up.format, self.device);
         // Both halves share the tiles that the sort has cut, and the format of the hidden values.
         let second = grouped::Grouped { part: grouped::Part::Down, format: down.format, ..first };
         let launch = first.sort().launch(sort::Params { n }, self.device)?;
-        self.push(launch, &[experts, &w.order, &w.offsets, &w.tiles]);
+        self.push(launch, &[&experts, &w.order, &w.offsets, &w.tiles]);
         let params = grouped::Params { x_stride: x.stride as u32, x_offset: 0 };
         let launch = first.launch(params, n, self.device)?;
         let buffers = self.with_matrix(&[x.buffer, &w.order, &w.offsets, &w.tiles], up, &[&w.hidden]);

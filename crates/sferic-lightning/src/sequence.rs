@@ -1,5 +1,6 @@
 //! One text: its tokens, its pages of the caches, and the next step.
 
+use crate::architecture::Architecture;
 use crate::model::{Key, Logits, Model, ModelError, Output, Recorded, Replay, Request, Step, floats, logit_rows, words_of};
 use crate::pages::Table;
 use sferic_gpu::Device;
@@ -41,6 +42,11 @@ impl Sequence {
     /// The device.
     pub fn device(&self) -> &Device {
         self.model.device()
+    }
+
+    /// The model's numbers.
+    pub fn architecture(&self) -> &Architecture {
+        self.model.architecture()
     }
 
     /// Most tokens of a step.
@@ -121,6 +127,14 @@ impl Sequence {
         self.tokens.len()
     }
 
+    /// As [`resume`](Self::resume) with the sequence's own tokens alone.
+    pub fn resume_own(&mut self, tokens: &[u32]) -> usize {
+        let most = tokens.len().saturating_sub(1);
+        let own = self.tokens.iter().zip(&tokens[..most]).take_while(|(cached, new)| cached == new).count();
+        self.truncate(own);
+        self.tokens.len()
+    }
+
     /// Computes the tokens `ids` after those that are cached, at most [`Settings::chunk`] of them.
     ///
     /// # Errors
@@ -151,8 +165,8 @@ impl Sequence {
             if let Some(hidden) = layer.hidden {
                 output.hidden.push(floats(&hidden.bytes(device).await?));
             }
-            output.experts.push(words_of(layer.experts, device).await?);
         }
+        output.experts = model.experts(shown.experts, ids.len()).await?;
         for last in shown.last {
             output.logits.extend(logit_rows(&last.bytes(device).await?, model.architecture().vocab));
         }

@@ -80,6 +80,8 @@ pub struct Projections {
 /// The weights of one layer.
 #[derive(Debug, Clone)]
 pub struct Layer {
+    /// Its number, from 0.
+    pub index: usize,
     /// What kind of layer it is.
     pub kind: LayerKind,
     /// `input_layernorm`.
@@ -288,6 +290,7 @@ impl<S: Source> Loader<'_, S> {
             None => None,
         };
         Ok(Layer {
+            index: layer_idx,
             kind,
             input_norm: self.norm(&name("input_layernorm.weight"), d)?,
             down: self.stack(down_format, down)?,

@@ -46,7 +46,10 @@ pub(crate) struct Workspace {
     pub(crate) o: Buffer,
     pub(crate) router: Buffer,
     pub(crate) no_bias: Buffer,
-    pub(crate) experts: Buffer,
+    /// Experts of each layer, one part after the other, so that those of a whole step can be read at its end.
+    experts: Buffer,
+    /// Experts of a token, the shared ones included.
+    n_active: usize,
     pub(crate) expert_weights: Buffer,
     /// The one expert of a dense block, `[T]` zeros and ones.
     pub(crate) only_expert: Buffer,
@@ -110,6 +113,7 @@ struct Sizes {
     rows: usize,
     score_rows: usize,
     n_pages: usize,
+    n_active: usize,
     words: [(&'static str, usize); 28],
 }
 
@@ -141,7 +145,7 @@ impl Sizes {
             ("attended values", rows * a.n_heads * a.d_value),
             ("router logits", rows * w.n_experts.next_multiple_of(4)),
             ("no bias", w.n_experts),
-            ("experts", assignments),
+            ("experts", a.layers.len() * expert_words(rows, w.n_active)),
             ("expert weights", assignments),
             ("only expert", rows),
             ("order", assignments),
@@ -152,8 +156,13 @@ impl Sizes {
             ("contributions", if rows > LOGIT_ROWS { assignments * d } else { 1 }),
             ("logits", LOGIT_ROWS * a.vocab.next_multiple_of(4)),
         ];
-        Self { rows, score_rows, n_pages, words }
+        Self { rows, score_rows, n_pages, n_active: w.n_active, words }
     }
+}
+
+/// Words of a layer's experts in a step of `rows` tokens; the next layer's begin where a part may start.
+fn expert_words(rows: usize, n_active: usize) -> usize {
+    (rows * n_active).next_multiple_of(Buffer::ALIGNMENT as usize / 4)
 }
 
 /// Words of one token in the two buffers of [`Queries`].
@@ -223,6 +232,7 @@ impl Workspace {
             rows: sizes.rows,
             score_rows: sizes.score_rows,
             n_pages: sizes.n_pages,
+            n_active: sizes.n_active,
             bytes,
             rope_table,
             only_weight,
@@ -255,6 +265,23 @@ impl Workspace {
             logits: next()?,
             single,
         })
+    }
+
+    /// Where a layer's experts are in a step of `rows` tokens, `[T, A + S]`.
+    pub(crate) fn experts_of(&self, layer_idx: usize, rows: usize) -> Buffer {
+        let start = layer_idx * expert_words(rows, self.n_active);
+        self.experts.part(4 * start as u64..4 * (start + rows * self.n_active) as u64)
+    }
+
+    /// The experts of every layer of a step of `rows` tokens, which [`Workspace::experts_in`] takes apart.
+    pub(crate) fn all_experts(&self, n_layers: usize, rows: usize) -> Buffer {
+        self.experts.part(0..4 * (n_layers * expert_words(rows, self.n_active)) as u64)
+    }
+
+    /// A layer's experts among those of [`Workspace::all_experts`].
+    pub(crate) fn experts_in(&self, all: &[i32], layer_idx: usize, rows: usize) -> Vec<i32> {
+        let start = layer_idx * expert_words(rows, self.n_active);
+        all.get(start..start + rows * self.n_active).unwrap_or_default().to_vec()
     }
 
     /// Bytes of all buffers before they are made.

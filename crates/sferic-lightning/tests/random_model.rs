@@ -94,7 +94,7 @@ fn a_reply_may_be_asked_for_again_or_take_another_turn() {
     let draw = |draws: &mut Draws, sequence: &mut Sequence, tokens: &[u32], go_on: bool| {
         pollster::block_on(draws.next(sequence, tokens, go_on)).unwrap()
     };
-    let drawing = Drawing { settings: Sampling::GREEDY, seed: 0, n_draws: 0, adjustments: None, dense: false };
+    let drawing = Drawing { settings: Sampling::GREEDY, seed: 0, n_draws: 0, adjustments: None, dense: false, experts: false };
     let new = || (pollster::block_on(Draws::new(&model, drawing.clone())).unwrap(), model.sequence());
     let alone =
         |tokens: &[u32], (mut draws, mut sequence): (Draws, Sequence)| draw(&mut draws, &mut sequence, tokens, false).token;

@@ -1,5 +1,7 @@
 //! Multi-head latent attention with the selection of the lightning indexer (spec §2; DeepSeek-V2 report §2.1).
 
+mod observe;
+
 use burn::{
     module::Module,
     tensor::{Bool, Int, Tensor},
@@ -21,6 +23,8 @@ use crate::{
     model::{AttentionForm, AttentionMode, CacheFormat, Options, TrainStep},
     modules::{Linear, RmsNorm},
 };
+
+pub use observe::Observation;
 
 /// Width of an FP8 tile of the latent cache (spec §2.6).
 const LATENT_TILE: usize = 128;
@@ -378,12 +382,15 @@ impl Attention {
         let [n_batch, n_tokens, _] = a.dims();
         let Dims { d_latent, d_rope, rope_layout, .. } = self.dims;
         let c = self.kv_a_layernorm.forward(a.clone().narrow(2, 0, d_latent)); // c^{KV}
-        let c = match step.options.latent_format {
-            CacheFormat::F32 => c,
-            CacheFormat::Fp8 => quant::act_quant(c.unsqueeze_dim(2), LATENT_TILE).reshape([n_batch, n_tokens, d_latent]),
-        };
         let kr = a.narrow(2, d_latent, d_rope).reshape([n_batch, n_tokens, 1, d_rope]);
         let kr = step.rotation.apply(kr, rope_layout).reshape([n_batch, n_tokens, d_rope]); // k^R
+        let (c, kr) = match step.options.latent_format {
+            CacheFormat::F32 => (c, kr),
+            CacheFormat::Fp8 => {
+                let c = quant::act_quant(c.unsqueeze_dim(2), LATENT_TILE).reshape([n_batch, n_tokens, d_latent]);
+                (c, quant::round_bf16(kr))
+            }
+        };
         Tensor::cat(vec![c, kr], 2)
     }
 

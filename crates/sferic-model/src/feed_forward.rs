@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::Tensor,
+    tensor::{Int, Tensor},
 };
 use sferic_ops::{
     linear::silu_mul,
@@ -38,14 +38,18 @@ impl FeedForward {
         }
     }
 
-    /// Applies the block.
+    /// Applies the block; in a mixture to the experts in `kept`, where there are some, and returns the experts beside the result.
     ///
     /// # Shapes
     /// - x, returned: `[B, T, D]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// - kept, returned: `[B · T, A]`, as in [`moe::route_kept`]
+    pub fn forward(&self, x: Tensor<3>, kept: Option<Tensor<2, Int>>) -> (Tensor<3>, Option<Tensor<2, Int>>) {
         match self {
-            Self::Dense(mlp) => mlp.forward(x),
-            Self::Sparse(moe) => moe.forward(x),
+            Self::Dense(mlp) => (mlp.forward(x), None),
+            Self::Sparse(moe) => {
+                let (y, experts) = moe.forward(x, kept);
+                (y, Some(experts))
+            }
         }
     }
 }
@@ -134,21 +138,26 @@ impl Moe {
         Ok(Self { gate, experts, shared_experts, routing: moe.routing })
     }
 
-    /// Applies the block.
+    /// Applies the block to the experts in `kept`, or to those that it chooses, and returns them beside the result.
     ///
     /// # Shapes
     /// - x, returned: `[B, T, D]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    /// - kept, returned: `[B · T, A]`, as in [`moe::route_kept`]
+    pub fn forward(&self, x: Tensor<3>, kept: Option<Tensor<2, Int>>) -> (Tensor<3>, Tensor<2, Int>) {
         let [n_batch, n_tokens, d_model] = x.dims();
         let flat = x.clone().reshape([n_batch * n_tokens, d_model]);
         let logits = flat.clone().matmul(self.gate.weight.val().transpose()); // [N, E]
         let bias = self.gate.e_score_correction_bias.as_ref().map(|bias| bias.val().detach());
-        let routed = moe::route(logits, bias, &self.routing);
+        let routed = match kept {
+            Some(kept) => moe::route_kept(logits, bias, &self.routing, kept),
+            None => moe::route(logits, bias, &self.routing),
+        };
         let y = moe::experts(flat, &routed, self.experts.gate_up_proj.val(), self.experts.down_proj.val());
         let y = y.reshape([n_batch, n_tokens, d_model]);
-        match &self.shared_experts {
+        let y = match &self.shared_experts {
             Some(shared) => y.add(shared.forward(x)),
             None => y,
-        }
+        };
+        (y, routed.experts)
     }
 }

@@ -1,6 +1,9 @@
 //! One decoder layer (spec §4.1).
 
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::Module,
+    tensor::{Int, Tensor},
+};
 use sferic_ops::select::Selection;
 
 use crate::{
@@ -29,6 +32,15 @@ pub struct DecoderLayer {
     pub residual_scale: f64,
 }
 
+/// Hidden states, `[B, T, D]`, and the experts of a mixture, `[B · T, A]`.
+pub(crate) type LayerOutput = (Tensor<3>, Option<Tensor<2, Int>>);
+
+/// What a layer's training pass returns.
+pub(crate) struct LayerTraining {
+    pub(crate) output: LayerOutput,
+    pub(crate) indexer_kl: Option<Tensor<1>>,
+}
+
 impl DecoderLayer {
     pub(crate) fn load<S: TensorSource>(config: &Config, layer_idx: usize, loader: &mut Loader<S>) -> Result<Self, S::Error> {
         let prefix = format!("model.layers.{layer_idx}");
@@ -47,43 +59,43 @@ impl DecoderLayer {
     /// Runs a chunk of new tokens.
     ///
     /// # Shapes
-    /// - h, returned: `[B, T, D]`
+    /// - h: `[B, T, D]`
     pub(crate) fn prefill(
         &self,
         h: Tensor<3>,
         step: &Step,
         cache: &mut LayerCache,
         selection: &mut Option<Selection>,
-    ) -> Tensor<3> {
+    ) -> LayerOutput {
         let attended = self.self_attn.prefill(self.input_layernorm.forward(h.clone()), step, cache, selection);
-        self.feed_forward(self.residual(h, attended))
+        self.feed_forward(self.residual(h, attended), None)
     }
 
     /// Runs one new token.
     ///
     /// # Shapes
-    /// - h, returned: `[B, 1, D]`
+    /// - h: `[B, 1, D]`
     pub(crate) fn decode(
         &self,
         h: Tensor<3>,
         step: &Step,
         cache: &mut LayerCache,
         selection: &mut Option<Selection>,
-    ) -> Tensor<3> {
+    ) -> LayerOutput {
         let attended = self.self_attn.decode(self.input_layernorm.forward(h.clone()), step, cache, selection);
-        self.feed_forward(self.residual(h, attended))
+        self.feed_forward(self.residual(h, attended), None)
     }
 
-    /// Runs a batch of whole sequences for training; returns the new hidden states and the indexer's loss.
-    pub(crate) fn forward_train(&self, h: Tensor<3>, pass: &TrainStep) -> (Tensor<3>, Option<Tensor<1>>) {
+    /// Runs a batch of whole sequences for training, in a mixture on the experts in `kept`, where there are some.
+    pub(crate) fn forward_train(&self, h: Tensor<3>, pass: &TrainStep, kept: Option<Tensor<2, Int>>) -> LayerTraining {
         let x = self.input_layernorm.forward(h.clone());
         let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, pass);
-        (self.feed_forward(self.residual(h, output)), indexer_kl)
+        LayerTraining { output: self.feed_forward(self.residual(h, output), kept), indexer_kl }
     }
 
-    fn feed_forward(&self, h: Tensor<3>) -> Tensor<3> {
-        let y = self.mlp.forward(self.post_attention_layernorm.forward(h.clone()));
-        self.residual(h, y)
+    fn feed_forward(&self, h: Tensor<3>, kept: Option<Tensor<2, Int>>) -> LayerOutput {
+        let (y, experts) = self.mlp.forward(self.post_attention_layernorm.forward(h.clone()), kept);
+        (self.residual(h, y), experts)
     }
 
     fn residual(&self, h: Tensor<3>, branch: Tensor<3>) -> Tensor<3> {

@@ -21,6 +21,7 @@ pub mod load;
 pub mod model;
 pub mod modules;
 
+pub use attention::Observation;
 pub use cache::Cache;
 pub use config::{Config, ConfigError, IndexerType, ModelType, TensorSpec};
 pub use load::TensorSource;

@@ -1,5 +1,6 @@
 //! The whole model: embedding, layers, final norm, head.
 
+mod observe;
 mod train;
 
 use burn::{
@@ -12,7 +13,7 @@ use crate::{
     attention::Step,
     cache::Cache,
     config::{Config, TensorSpec},
-    layer::DecoderLayer,
+    layer::{DecoderLayer, LayerOutput},
     load::{Loader, TensorSource},
     modules::{Embedding, Linear, RmsNorm},
 };
@@ -48,7 +49,8 @@ pub enum CacheFormat {
     /// The model's own precision.
     #[default]
     F32,
-    /// Rounded to e4m3 with power-of-two scales per 128 values, as DeepSeek serves the model (spec §3.5).
+    /// Rounded to e4m3 with power-of-two scales per 128 values, the rotated part of cache rows to BF16, as DeepSeek serves the model (spec §§2.6,
+    /// 3.5).
     Fp8,
 }
 
@@ -74,6 +76,9 @@ pub trait Probe {
 
     /// Receives a layer's selection `[1, T, K]`: ascending token indices, `−1` in unfilled slots.
     fn selection(&mut self, _layer_idx: usize, _indices: &Tensor<3, Int>) {}
+
+    /// Receives the routed experts of a mixture layer `[T, A]`, ascending.
+    fn experts(&mut self, _layer_idx: usize, _experts: &Tensor<2, Int>) {}
 }
 
 /// A probe that looks at nothing.
@@ -188,8 +193,12 @@ impl Model {
         let step = self.step(&h, cache.len(), cache.capacity(), options);
         let mut selection = None;
         for (layer_idx, (layer, layer_cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
-            h = layer_forward(layer, h, &step, layer_cache, &mut selection);
+            let (next, experts) = layer_forward(layer, h, &step, layer_cache, &mut selection);
+            h = next;
             probe.hidden(layer_idx, &h);
+            if let Some(experts) = &experts {
+                probe.experts(layer_idx, experts);
+            }
             if let Some(selection) = &selection {
                 probe.selection(layer_idx, &selection.indices);
             }
@@ -220,7 +229,7 @@ impl Model {
 }
 
 /// [`DecoderLayer::prefill`] or [`DecoderLayer::decode`].
-type LayerForward = fn(&DecoderLayer, Tensor<3>, &Step, &mut crate::cache::LayerCache, &mut Option<Selection>) -> Tensor<3>;
+type LayerForward = fn(&DecoderLayer, Tensor<3>, &Step, &mut crate::cache::LayerCache, &mut Option<Selection>) -> LayerOutput;
 
 /// Collects parameters under their checkpoint names.
 #[derive(Default)]

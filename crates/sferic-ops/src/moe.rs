@@ -62,12 +62,59 @@ pub struct Routed {
 /// # Source
 /// Spec §4.2.
 pub fn route(logits: Tensor<2>, bias: Option<Tensor<1>>, routing: &Routing) -> Routed {
-    let device = logits.device();
-    let [n_tokens, n_experts] = logits.dims();
-    let scores = match routing.scoring {
+    let scores = probabilities(logits, routing.scoring);
+    let experts = choose(&scores, bias, routing);
+    weigh(scores, experts, routing)
+}
+
+/// As [`route`] with experts that were chosen before: weights come from these logits and the choice does not.
+///
+/// A row that begins with a negative number was not recorded, and chooses as [`route`] does.
+///
+/// # Shapes
+/// - kept: `[N, A]`
+///
+/// # Source
+/// Spec §7.3 (3), Keep Routing.
+pub fn route_kept(logits: Tensor<2>, bias: Option<Tensor<1>>, routing: &Routing, kept: Tensor<2, Int>) -> Routed {
+    let scores = probabilities(logits, routing.scoring);
+    let is_unknown = kept.clone().narrow(1, 0, 1).lower_elem(0);
+    let has_unknown = is_unknown.clone().any().into_data().iter::<bool>().any(|any| any);
+    let experts = if has_unknown {
+        let chosen = choose(&scores, bias, routing);
+        let is_unknown = is_unknown.expand(chosen.dims());
+        kept.mask_where(is_unknown, chosen)
+    } else {
+        kept
+    };
+    weigh(scores, experts, routing)
+}
+
+/// Returns how many tokens each expert was chosen for, `[E]`.
+///
+/// # Shapes
+/// - experts: `[N, A]`
+/// - counted: `[N]`, 1 for tokens that count and 0 for those that fill a row; every token counts without it
+pub fn loads(experts: &Tensor<2, Int>, n_experts: usize, counted: Option<Tensor<1>>) -> Tensor<1> {
+    let [n_tokens, n_active] = experts.dims();
+    let device = experts.device();
+    let flat = experts.clone().reshape([n_tokens * n_active]);
+    let counted = counted.unwrap_or_else(|| Tensor::ones([n_tokens], &device));
+    let counted: Tensor<2> = counted.unsqueeze_dim(1);
+    let counted = counted.expand([n_tokens, n_active]).reshape([n_tokens * n_active]);
+    Tensor::<1>::zeros([n_experts], &device).scatter(0, flat, counted, burn::tensor::IndexingUpdateOp::Add)
+}
+
+fn probabilities(logits: Tensor<2>, scoring: Scoring) -> Tensor<2> {
+    match scoring {
         Scoring::Sigmoid => activation::sigmoid(logits),
         Scoring::Softmax => activation::softmax(logits, 1),
-    };
+    }
+}
+
+/// Chooses the experts of each row of scores on the host.
+fn choose(scores: &Tensor<2>, bias: Option<Tensor<1>>, routing: &Routing) -> Tensor<2, Int> {
+    let [n_tokens, n_experts] = scores.dims();
     let biased = match bias {
         Some(bias) => scores.clone().detach().add(bias.unsqueeze()),
         None => scores.clone().detach(),
@@ -79,7 +126,11 @@ pub fn route(logits: Tensor<2>, bias: Option<Tensor<1>>, routing: &Routing) -> R
         .map(|expert_idx| expert_idx as i32)
         .collect();
     let n_active = routing.num_experts_per_tok.min(n_experts);
-    let experts: Tensor<2, Int> = Tensor::from_data(TensorData::new(chosen, [n_tokens, n_active]), &device);
+    Tensor::from_data(TensorData::new(chosen, [n_tokens, n_active]), &scores.device())
+}
+
+/// Weighs chosen experts by their scores.
+fn weigh(scores: Tensor<2>, experts: Tensor<2, Int>, routing: &Routing) -> Routed {
     let mut weights = scores.gather(1, experts.clone());
     if routing.norm_topk_prob {
         weights = weights.clone().div(weights.sum_dim(1).add_scalar(1e-20));

@@ -47,6 +47,18 @@ pub fn round_e4m3<const N: usize>(x: Tensor<N>) -> Tensor<N> {
     })
 }
 
+/// Rounds every element to the nearest BF16 value, ties to even; values are those of normal BF16 numbers, or zero.
+///
+/// # Shapes
+/// - x, returned: any, the same.
+pub fn round_bf16<const N: usize>(x: Tensor<N>) -> Tensor<N> {
+    map_values(x, |v| {
+        // 7 mantissa bits below the exponent.
+        let step = if v == 0.0 { 1.0 } else { (exponent_of(v) as f64 - 7.0).exp2() };
+        (v / step).round_ties_even() * step
+    })
+}
+
 /// Quantises to e4m3 with a power-of-two scale per `block` values and back: `act_quant` followed by its inverse.
 ///
 /// The last block of a row may be short.

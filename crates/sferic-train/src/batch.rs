@@ -1,5 +1,7 @@
 //! What one forward pass sees, and how it becomes tensors.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sferic_model::TrainInput;
 
@@ -47,7 +49,7 @@ impl Batch {
     /// Returns what the model takes.
     pub fn input(&self, device: &Device) -> TrainInput {
         let ids = |values: &[i32]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), self.shape), device);
-        TrainInput { token_ids: ids(&self.token_ids), documents: self.documents.as_deref().map(ids) }
+        TrainInput { token_ids: ids(&self.token_ids), documents: self.documents.as_deref().map(ids), experts: BTreeMap::new() }
     }
 
     /// Returns what the loss takes.

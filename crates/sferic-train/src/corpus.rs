@@ -9,12 +9,13 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use serde::Deserialize;
-use sferic_text::{Message, Role};
+use sferic_text::Message;
 
 use crate::TrainError;
 use crate::chat::Chat;
+use crate::exchange;
 use crate::filter::{Filter, FilterCounts, Seen};
-use crate::hash::fnv1a;
+use crate::small_talk::SmallTalkConfig;
 use crate::task_source::TaskConfig;
 use crate::tokenizer::Special;
 
@@ -29,7 +30,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 pub struct SourceConfig {
     /// Name in reports and in the manifest.
     pub name: String,
-    /// File under `data.root`: `.txt`, `.txt.xz` or `.jsonl`. For [`Format::Tasks`] the text that fills documents, or absent.
+    /// File under `data.root`: `.txt`, `.txt.xz` or `.jsonl`. For [`Format::Tasks`] the text that fills documents, if any.
     #[serde(default)]
     pub path: String,
     /// What the documents are.
@@ -54,8 +55,16 @@ pub struct SourceConfig {
     pub chat_share: f64,
     /// Rules for what is left out.
     pub filter: Option<Filter>,
+    /// Share of the tasks, questions, small talk and answers to `prompts` in which the model thinks before it answers.
+    #[serde(default)]
+    pub thinking: f64,
+    /// What it thinks before it answers one of `prompts`, with `{title}` in place of the title.
+    #[serde(default)]
+    pub thoughts: Vec<String>,
     /// What [`Format::Tasks`] makes.
     pub tasks: Option<TaskConfig>,
+    /// What [`Format::SmallTalk`] makes.
+    pub small_talk: Option<SmallTalkConfig>,
 }
 
 /// What the documents of a source are.
@@ -74,6 +83,8 @@ pub enum Format {
     Chats,
     /// Conversations about verifiable tasks, made by the generators of `sferic_tasks`.
     Tasks,
+    /// Conversations about the assistant itself, made from templates.
+    SmallTalk,
 }
 
 /// What separates the documents of a text file.
@@ -140,7 +151,55 @@ pub fn read_text(source: &SourceConfig, root: &Path) -> Result<String, TrainErro
 impl SourceConfig {
     /// Whether a document is a line of its file.
     fn has_lines(&self) -> bool {
-        matches!(self.format, Format::Questions | Format::Chats | Format::Tasks) || self.split == Split::Lines
+        matches!(self.format, Format::Questions | Format::Chats) || self.split == Split::Lines
+    }
+
+    /// Whether the documents come from no file.
+    fn is_made(&self) -> bool {
+        matches!(self.format, Format::Tasks | Format::SmallTalk)
+    }
+
+    /// Checks the values; `key` is the table's path in the file.
+    ///
+    /// # Errors
+    /// [`TrainError::ConfigValue`] with the key.
+    pub fn check(&self, key: &str) -> Result<(), TrainError> {
+        let refuse =
+            |field: &str, expected: &str, found: String| Err(TrainError::config(&format!("{key}.{field}"), expected, found));
+        for (field, share) in [("chat_share", self.chat_share), ("thinking", self.thinking)] {
+            if !(0.0..=1.0).contains(&share) {
+                return refuse(field, "0 to 1", share.to_string());
+            }
+        }
+        let is_titled = self.format == Format::Titled;
+        if self.chat_share > 0.0 && !is_titled {
+            return refuse("chat_share", "format `titled` with it", "another format".to_owned());
+        }
+        if self.chat_share > 0.0 && self.prompts.is_empty() {
+            return refuse("prompts", "at least one prompt for a chat_share above 0", "none".to_owned());
+        }
+        if is_titled && self.thinking > 0.0 && self.thoughts.is_empty() {
+            return refuse("thoughts", "at least one thought for a share of thinking above 0", "none".to_owned());
+        }
+        if self.path.is_empty() && !self.is_made() {
+            return refuse("path", "a file under data.root", "none".to_owned());
+        }
+        if !(self.weight.is_finite() && self.weight >= 0.0) {
+            return refuse("weight", "a number of at least 0", self.weight.to_string());
+        }
+        if self.tasks.is_some() && self.format != Format::Tasks {
+            return refuse("tasks", "format `tasks` with it", "another format".to_owned());
+        }
+        if self.small_talk.is_some() && self.format != Format::SmallTalk {
+            return refuse("small_talk", "format `small_talk` with it", "another format".to_owned());
+        }
+        if let Some(filter) = &self.filter {
+            filter.check(&format!("{key}.filter"))?;
+        }
+        if let Some(tasks) = &self.tasks {
+            tasks.check(&format!("{key}.tasks"))?;
+        }
+        self.small_talk.as_ref().map_or(Ok(()), |small_talk| small_talk.check(&format!("{key}.small_talk")))
     }
 }
 
@@ -151,11 +210,18 @@ impl SourceConfig {
 pub fn load(source: &SourceConfig, root: &Path, seen: &mut Seen) -> Result<(Vec<String>, FilterCounts), TrainError> {
     let text = if source.path.is_empty() { String::new() } else { read_text(source, root)? };
     let mut counts = FilterCounts::default();
-    if source.format == Format::Tasks {
-        let filler: Vec<&str> = text.split("\n\n\n").filter(|text| !text.trim().is_empty()).collect();
-        let chats = source.tasks.clone().unwrap_or_default().chats(&filler)?;
+    if source.is_made() {
+        let chats = if source.format == Format::Tasks {
+            let filler: Vec<&str> = text.split("\n\n\n").filter(|text| !text.trim().is_empty()).collect();
+            source.tasks.clone().unwrap_or_default().chats(&filler, source.thinking)?
+        } else {
+            source.small_talk.clone().unwrap_or_default().chats(source.thinking)
+        };
         let lines = chats.iter().map(|chat| serde_json::to_string(chat).unwrap_or_default()).collect();
         return Ok((lines, counts));
+    }
+    if source.format == Format::Chats {
+        check_lines(&text, source)?;
     }
     let documents = split_documents(&text, source).into_iter();
     let documents = match &source.filter {
@@ -163,6 +229,17 @@ pub fn load(source: &SourceConfig, root: &Path, seen: &mut Seen) -> Result<(Vec<
         None => documents.map(str::to_owned).collect(),
     };
     Ok((documents, counts))
+}
+
+/// Refuses a file of conversations with the number of the first line that is none.
+fn check_lines(text: &str, source: &SourceConfig) -> Result<(), TrainError> {
+    for (line_idx, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let chat = serde_json::from_str::<Chat>(line).map_err(|error| error.to_string());
+        if let Err(error) = chat.and_then(|chat| chat.segments().map_err(|error| error.to_string())) {
+            return Err(bad_line(source, LINES_OF_CHATS, line, &format!("line {}: {error}", line_idx + 1)));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the documents of `text` in file order, without empty ones.
@@ -183,24 +260,35 @@ pub fn split_documents<'a>(text: &'a str, source: &SourceConfig) -> Vec<&'a str>
 /// # Errors
 /// [`TrainError::Corpus`] when a JSON line has no `question` or `answer`, or is no [`Chat`] that can be rendered.
 pub fn render<'a>(document: &'a str, source: &SourceConfig) -> Result<Option<Vec<Part<'a>>>, TrainError> {
+    if let Some(chat) = chat(document, source)? {
+        let text = || chat.messages.first().map_or("", Message::text);
+        let parts = chat.parts().map_err(|error| bad_line(source, "a conversation in the model's format", text(), &error))?;
+        return Ok(Some(parts));
+    }
     match source.format {
         Format::Text => Ok(Some(plain(tidy(document, source.reflow)))),
-        Format::Titled => render_titled(document, source).map(Some),
-        Format::Dialogue => dialogue(document).map(|chat| chat_parts(&chat, source)).transpose(),
-        Format::Questions => chat_parts(&question(document, source)?, source).map(Some),
-        Format::Chats | Format::Tasks => {
-            let chat = serde_json::from_str(document).map_err(|error| bad_line(source, LINES_OF_CHATS, document, &error))?;
-            chat_parts(&chat, source).map(Some)
+        Format::Titled => Ok(Some(plain(exchange::titled_text(document, source)))),
+        _ => Ok(None),
+    }
+}
+
+/// Returns the conversation that a document holds; `None` for text, and for a dialogue without an answer.
+///
+/// # Errors
+/// As [`render`].
+pub fn chat(document: &str, source: &SourceConfig) -> Result<Option<Chat>, TrainError> {
+    match source.format {
+        Format::Text => Ok(None),
+        Format::Titled => Ok(exchange::about_title(document, source)),
+        Format::Dialogue => Ok(exchange::dialogue(document)),
+        Format::Questions => exchange::question(document, source).map(Some),
+        Format::Chats | Format::Tasks | Format::SmallTalk => {
+            serde_json::from_str(document).map(Some).map_err(|error| bad_line(source, LINES_OF_CHATS, document, &error))
         }
     }
 }
 
-fn chat_parts(chat: &Chat, source: &SourceConfig) -> Result<Vec<Part<'static>>, TrainError> {
-    let text = || chat.messages.first().map_or("", Message::text);
-    chat.parts().map_err(|error| bad_line(source, "a conversation in the model's format", text(), &error))
-}
-
-fn bad_line(source: &SourceConfig, expected: &'static str, line: &str, error: &dyn std::fmt::Display) -> TrainError {
+pub(crate) fn bad_line(source: &SourceConfig, expected: &'static str, line: &str, error: &dyn std::fmt::Display) -> TrainError {
     let start: String = line.chars().take(60).collect();
     let found = format!("{error} in `{start}…`");
     TrainError::Corpus { name: source.name.clone(), expected, found, path: source.path.clone().into() }
@@ -211,7 +299,7 @@ fn plain(text: Cow<'_, str>) -> Vec<Part<'_>> {
 }
 
 /// Joins the lines of each paragraph when `reflow` is set.
-fn tidy(text: &str, reflow: bool) -> Cow<'_, str> {
+pub(crate) fn tidy(text: &str, reflow: bool) -> Cow<'_, str> {
     if !reflow {
         return Cow::Borrowed(text);
     }
@@ -221,79 +309,6 @@ fn tidy(text: &str, reflow: bool) -> Cow<'_, str> {
         .filter(|paragraph| !paragraph.is_empty())
         .collect();
     Cow::Owned(paragraphs.join("\n\n"))
-}
-
-fn render_titled<'a>(document: &'a str, source: &SourceConfig) -> Result<Vec<Part<'a>>, TrainError> {
-    let separator = if source.split == Split::Lines { ": " } else { "\n" };
-    let (title, body) = match document.split_once(separator) {
-        Some((title, body)) if !body.trim().is_empty() => (title.trim().trim_start_matches('#').trim(), body.trim()),
-        _ => return Ok(plain(tidy(document, source.reflow))),
-    };
-    let hash = fnv1a(document.as_bytes());
-    // Two disjoint parts of the hash, so that the choice of the prompt does not depend on the share.
-    let as_chat = ((hash >> 32) as f64) < source.chat_share * 2f64.powi(32);
-    let body = tidy(body, source.reflow);
-    if as_chat && !source.prompts.is_empty() {
-        let prompt = &source.prompts[(hash & 0xffff) as usize % source.prompts.len()];
-        return chat_parts(&Chat::exchange(prompt.replace("{title}", title), body), source);
-    }
-    let separator = if source.split == Split::Lines { ": " } else { "\n\n" };
-    Ok(plain(Cow::Owned(format!("{title}{separator}{body}"))))
-}
-
-/// Returns the dialogue from its first question to its last answer, `None` if it has none.
-fn dialogue(document: &str) -> Option<Chat> {
-    let mut turns: Vec<Message> = Vec::new();
-    for line in document.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (role, text) = if let Some(text) = line.strip_prefix("User:") {
-            (Some(Role::User), text.trim())
-        } else if let Some(text) = line.strip_prefix("Assistant:") {
-            (Some(Role::Assistant), text.trim())
-        } else {
-            (None, line)
-        };
-        match (role, turns.last_mut()) {
-            // A line without a speaker, or a second line of the same one, continues the turn.
-            (role, Some(last)) if role.is_none_or(|role| role == last.role) => {
-                let turn = last.content.get_or_insert_default();
-                turn.push('\n');
-                turn.push_str(text);
-            }
-            (Some(role), _) => turns.push(Message::new(role, text)),
-            (None, _) => {}
-        }
-    }
-    let first = turns.iter().position(|turn| turn.role == Role::User)?;
-    let last = turns.iter().rposition(|turn| turn.role == Role::Assistant)?;
-    (first < last).then(|| Chat::direct(turns.drain(first..=last).collect()))
-}
-
-fn question(line: &str, source: &SourceConfig) -> Result<Chat, TrainError> {
-    #[derive(Deserialize)]
-    struct Record {
-        question: String,
-        answer: String,
-    }
-    let record: Record = serde_json::from_str(line)
-        .map_err(|error| bad_line(source, "JSON lines with the strings `question` and `answer`", line, &error))?;
-    let answer = without_calculator_marks(&record.answer);
-    let answer = match answer.split_once("\n#### ") {
-        Some((steps, result)) => format!("{}\nThe answer is {}.", steps.trim(), result.trim()),
-        None => answer,
-    };
-    Ok(Chat::exchange(record.question.trim(), answer))
-}
-
-/// Removes the `<<48/2=24>>` marks of GSM8K answers, which are input for a calculator tool and no prose.
-fn without_calculator_marks(answer: &str) -> String {
-    let mut rest = answer;
-    let mut clean = String::with_capacity(answer.len());
-    while let Some((before, after)) = rest.split_once("<<") {
-        clean.push_str(before);
-        rest = after.split_once(">>").map_or("", |(_, tail)| tail);
-    }
-    clean.push_str(rest);
-    clean
 }
 
 #[cfg(test)]

@@ -17,7 +17,10 @@ fn source(format: Format) -> SourceConfig {
         prompts: Vec::new(),
         chat_share: 0.0,
         filter: None,
+        thinking: 0.0,
+        thoughts: Vec::new(),
         tasks: None,
+        small_talk: None,
     }
 }
 
@@ -140,7 +143,7 @@ fn lines_and_sections_are_documents() {
     glosses.prompts = vec!["What is {title}?".to_owned()];
     assert_eq!(
         shown(&render(&documents[1], &glosses).unwrap().unwrap()),
-        "[Bos][User]What is hay, dry grass?[Assistant][EndThink]what it eats[Eos]"
+        "[Bos][User]What is hay?[Assistant][EndThink]what it eats[Eos]"
     );
     glosses.section = Some(2);
     let error = load(&glosses, folder.path(), &mut Seen::default()).unwrap_err().to_string();
@@ -174,9 +177,33 @@ fn chats_are_lines_and_tasks_are_made() {
         let error = render(bad, &chats).unwrap_err().to_string();
         assert!(error.contains("toy.txt"), "{error}");
     }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("toy.txt"), format!("{line}\n\n{line}\n{{}}\n")).unwrap();
+    let error = load(&chats, folder.path(), &mut Seen::default()).unwrap_err().to_string();
+    assert!(error.contains("line 4") && error.contains("toy.txt"), "{error}");
     let tasks = TaskConfig { n: 5, ..TaskConfig::default() };
     let made = SourceConfig { path: String::new(), tasks: Some(tasks), ..source(Format::Tasks) };
     let (documents, _) = load(&made, Path::new("."), &mut Seen::default()).unwrap();
     assert_eq!(documents.len(), 5);
     assert!(documents.iter().all(|document| render(document, &made).unwrap().is_some()));
+    let talk = SourceConfig { path: String::new(), thinking: 1.0, ..source(Format::SmallTalk) };
+    let (documents, _) = load(&talk, Path::new("."), &mut Seen::default()).unwrap();
+    assert!(chat(&documents[0], &talk).unwrap().unwrap().thinking);
+}
+
+#[test]
+fn thinking_answers_have_their_steps_or_a_thought() {
+    let line = r#"{"question": "How many?", "answer": "48/2 = 24 clips.\n#### 24"}"#;
+    let questions = SourceConfig { thinking: 1.0, ..source(Format::Questions) };
+    let parts = render(line, &questions).unwrap().unwrap();
+    assert_eq!(shown(&parts), "[Bos][User]How many?[Assistant][Think]48/2 = 24 clips.[EndThink]The answer is 24.[Eos]");
+    let titled = SourceConfig {
+        chat_share: 1.0,
+        thinking: 1.0,
+        prompts: vec!["{title}?".to_owned()],
+        thoughts: vec!["They ask about {title}.".to_owned()],
+        ..source(Format::Titled)
+    };
+    let parts = render("Goats\nGoats eat.", &titled).unwrap().unwrap();
+    assert_eq!(shown(&parts), "[Bos][User]Goats?[Assistant][Think]They ask about Goats.[EndThink]Goats eat.[Eos]");
 }

@@ -3,7 +3,6 @@
 //! Rows are windows over a source's token stream. Documents follow one another without padding; a begin token marks each
 //! boundary, so a row can start in the middle of a document.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +13,7 @@ use crate::config::DataConfig;
 use crate::corpus::{Part, SourceConfig, load, render};
 use crate::filter::{FilterCounts, Seen};
 use crate::hash::fnv1a;
+use crate::parallel::in_parallel;
 use crate::tokenizer::{Encoder, Special};
 
 /// The manifest's name within the data folder.
@@ -114,43 +114,24 @@ fn append(
     encoder: &Encoder,
     progress: &(dyn Fn(&str, usize, usize) + Sync),
 ) -> Result<SourceManifest, TrainError> {
-    let n_threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let next = AtomicUsize::new(0);
-    let n_bytes = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Vec<u16>)>, TrainError> {
-        let mut done = Vec::new();
-        loop {
-            let document_idx = next.fetch_add(1, Ordering::Relaxed);
-            let Some(document) = documents.get(document_idx) else { return Ok(done) };
-            if let Some(parts) = render(document, source)? {
-                let mut ids = Vec::with_capacity(document.len() / 3);
-                encoder.encode(&parts, &mut ids)?;
-                let texts = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 });
-                n_bytes.fetch_add(texts.sum(), Ordering::Relaxed);
-                done.push((document_idx, ids));
-            }
-            progress(&source.name, document_idx + 1, documents.len());
-        }
+    let n_done = AtomicUsize::new(0);
+    let encode = |document: &&str| -> Result<Option<(Vec<u16>, usize)>, TrainError> {
+        let encoded = render(document, source)?.map(|parts| {
+            let mut ids = Vec::with_capacity(document.len() / 3);
+            let texts = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 });
+            encoder.encode(&parts, &mut ids).map(|()| (ids, texts.sum()))
+        });
+        progress(&source.name, n_done.fetch_add(1, Ordering::Relaxed) + 1, documents.len());
+        encoded.transpose()
     };
-    let mut encoded = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
-        let mut encoded = Vec::new();
-        for worker in workers {
-            let part = worker.join().unwrap_or_else(|_| {
-                Err(TrainError::Tokenizer { message: format!("a worker stopped in source `{}`", source.name) })
-            })?;
-            encoded.extend(part);
-        }
-        Ok::<_, TrainError>(encoded)
-    })?;
-    encoded.sort_unstable_by_key(|(document_idx, _)| *document_idx);
-    let offset = tokens.len();
-    let n_documents = encoded.len();
-    for (_, ids) in encoded {
+    let mut manifest = SourceManifest { name: source.name.clone(), offset: tokens.len(), ..SourceManifest::default() };
+    for (ids, n_bytes) in in_parallel(documents, encode)?.into_iter().flatten() {
         tokens.extend(ids);
+        manifest.n_documents += 1;
+        manifest.n_bytes += n_bytes;
     }
-    let (name, n_bytes) = (source.name.clone(), n_bytes.into_inner());
-    Ok(SourceManifest { name, offset, n_tokens: tokens.len() - offset, n_documents, n_bytes })
+    manifest.n_tokens = tokens.len() - manifest.offset;
+    Ok(manifest)
 }
 
 fn write_tokens(path: &Path, tokens: &[u16]) -> Result<(), TrainError> {
@@ -180,6 +161,11 @@ impl TokenSet {
     /// Returns the sources, in the order of the configuration.
     pub fn sources(&self) -> &[SourceManifest] {
         &self.sources
+    }
+
+    /// Returns all tokens of a source, documents one after the other.
+    pub fn tokens(&self, source_idx: usize) -> &[u16] {
+        self.sources.get(source_idx).map_or(&[], |source| &self.tokens[source.offset..source.offset + source.n_tokens])
     }
 
     /// Returns the number of rows of a source.

@@ -17,7 +17,10 @@ fn source(name: &str, format: Format, split: Split) -> SourceConfig {
         prompts: Vec::new(),
         chat_share: 0.0,
         filter: None,
+        thinking: 0.0,
+        thoughts: Vec::new(),
         tasks: None,
+        small_talk: None,
     }
 }
 

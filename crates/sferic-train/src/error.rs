@@ -114,8 +114,8 @@ pub enum TrainError {
         /// The device's message.
         message: String,
     },
-    /// Occurs when the engine that draws replies cannot be made or fails.
-    #[error("drawing replies: {0}")]
+    /// Occurs when the engine cannot load a trained model or answer with it.
+    #[error("the engine: {0}")]
     Engine(#[from] sferic_engine::EngineError),
     /// Occurs when a conversation cannot be written as a prompt, or tokens cannot be read as text.
     #[error("conversations: {0}")]
@@ -135,6 +135,26 @@ pub enum TrainError {
     /// Occurs when a task with tools is played by a model whose prompt format has no place for their results.
     #[error("the model's prompt format has no place for results of tools; leave out tasks of the domain `agent`")]
     NoToolResults,
+    /// Occurs when a result cannot be read from the device.
+    #[error("the device failed while delivering {what}: {message}")]
+    ReadBack {
+        /// What was to be read.
+        what: &'static str,
+        /// The device's message.
+        message: String,
+    },
+    /// Occurs when the records or results of an evaluation cannot be understood, or are of another model or other settings.
+    #[error("evaluation: {what}: expected {expected}, found {found}; remove the file or evaluate into another folder: {}", path.display())]
+    Records {
+        /// Which property disagrees.
+        what: String,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// Occurs when a loss curve cannot be drawn.
     #[error("cannot draw the loss curve: {message}: {}", path.display())]
     Plot {

@@ -9,25 +9,32 @@
 //! from the seed, so a resumed run on the same device continues exactly as the uninterrupted one.
 #![deny(missing_docs)]
 
+pub mod balance;
 pub mod batch;
 pub mod chat;
+pub mod chat_data;
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
 pub mod dataset;
 mod error;
+pub mod eval;
 pub mod evaluate;
+mod exchange;
 pub mod export;
+mod feed;
 pub mod filter;
 pub mod generate;
 mod hash;
 pub mod init;
 pub mod loss;
 pub mod optimizer;
+mod parallel;
 pub mod report;
 pub mod rl;
 pub mod sampler;
 pub mod schedule;
+pub mod small_talk;
 mod stage;
 mod start;
 pub mod task_source;

@@ -91,7 +91,7 @@ fn chunked_gradients_equal_those_of_the_whole_expression() {
         model.forward_train(ids, IndexerTraining::DenseWarmup)
     };
     let whole = {
-        let TrainForward { hidden, indexer_kl } = forward();
+        let TrainForward { hidden, indexer_kl, .. } = forward();
         let logits = model.logits(hidden).reshape([n_batch * n_tokens, 40]);
         let loss = cross_entropy_sum(logits, wanted.clone()).div_scalar((n_batch * n_tokens) as f64);
         let grads = loss.add(indexer_kl.unwrap().mul_scalar(0.5)).backward();

@@ -1,6 +1,5 @@
 //! The loop of a stage: batches in, a model folder out, resumable at every checkpoint.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,19 +11,17 @@ use sferic_model::{AttentionMode, Config, IndexerTraining, Model};
 use sferic_weights::Checkpoint;
 
 use crate::TrainError;
-use crate::batch::Batch;
 use crate::checkpoint::{self, State};
 use crate::config::{Objective, RunConfig, Stage, StageConfig};
-use crate::corpus::SourceConfig;
 use crate::dataset::{self, TokenSet};
 use crate::evaluate::{Score, evaluate};
 use crate::export::export;
+use crate::feed::Feed;
 use crate::generate::samples;
 use crate::init::FolderWeights;
 use crate::loss::{LossOptions, LossParts, accumulate_gradients, accumulate_indexer_gradients};
 use crate::optimizer::Optimizer;
 use crate::report::{LogRow, Report};
-use crate::sampler::{Phase, RowId, Sampler};
 use crate::start::{first_model, model_config};
 use crate::tokenizer::Encoder;
 
@@ -56,7 +53,7 @@ pub enum Event<'a> {
         steps: usize,
         /// Parameters of the model.
         n_parameters: u64,
-        /// Training rows per source: `(name, rows, share of the draws)`.
+        /// Training rows or conversations per source: `(name, their number, share of the draws)`.
         sources: &'a [(String, usize, f64)],
     },
     /// A log interval ended.
@@ -113,19 +110,22 @@ pub fn run_stage(
         if save || due(settings.log_interval) {
             run.log()?;
         }
-        if evaluate || last {
-            run.evaluate()?;
-        }
-        if sample || last {
-            run.sample()?;
-        }
+        // What has been learnt is on the disk before anything else is done with it.
         if save {
             run.save()?;
+        }
+        if evaluate && !last {
+            run.evaluate()?;
+        }
+        if sample && !last {
+            run.sample()?;
         }
         if out_of_time && !last {
             return Ok(Outcome { step: run.step, model: None });
         }
     }
+    run.evaluate()?;
+    run.sample()?;
     let folder = config.folder(stage).join("model");
     export(&run.model.valid(), &config.data.tokenizer, &folder)?;
     Ok(Outcome { step: run.step, model: Some(folder) })
@@ -171,9 +171,8 @@ struct Run<'a> {
     device: Device,
     model: Model,
     optimizer: Optimizer,
-    train: TokenSet,
+    feed: Feed,
     heldout: TokenSet,
-    sampler: Sampler,
     encoder: Encoder,
     report: Report,
     step: usize,
@@ -196,7 +195,7 @@ impl<'a> Run<'a> {
         check_model(settings, stage, &model_config)?;
         let (train, heldout) = dataset::open(&config.data, model_config.vocab_size, settings.seq_len)?;
         let encoder = Encoder::open(&config.data.tokenizer)?;
-        let sampler = sampler(config, settings, &train)?;
+        let feed = Feed::open(config, stage, &model_config, train)?;
         let folder = config.folder(stage);
         let checkpoint = if options.resume { checkpoint::latest(&folder.join("checkpoints"))? } else { None };
         let mut device = device.clone().autodiff();
@@ -224,14 +223,7 @@ impl<'a> Run<'a> {
             }
         };
         let report = Report::open(&folder, state.step)?;
-        let shares = sampler.shares(state.step);
-        let sources: Vec<(String, usize, f64)> = train
-            .sources()
-            .iter()
-            .zip(shares)
-            .enumerate()
-            .map(|(source_idx, (source, share))| (source.name.clone(), train.n_rows(source_idx), share))
-            .collect();
+        let sources = feed.sources(state.step);
         let n_parameters = model_config.n_parameters();
         observer(&Event::Started { stage, step: state.step, steps: settings.steps, n_parameters, sources: &sources });
         Ok(Self {
@@ -241,9 +233,8 @@ impl<'a> Run<'a> {
             device,
             model,
             optimizer,
-            train,
+            feed,
             heldout,
-            sampler,
             encoder,
             report,
             step: state.step,
@@ -257,7 +248,7 @@ impl<'a> Run<'a> {
     /// Runs one optimiser step; nothing is read from the device while products do not round.
     fn train_step(&mut self) -> Result<(), TrainError> {
         let started = Instant::now();
-        let batches = self.batches();
+        let batches = self.feed.batches(self.step);
         let n_targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         let mut gradients = GradientsAccumulator::new();
         let mut sum = LossParts::default();
@@ -285,15 +276,6 @@ impl<'a> Run<'a> {
         self.interval.add(sum, grad_norm);
         self.interval.elapsed += started.elapsed();
         Ok(())
-    }
-
-    fn batches(&self) -> Vec<Batch> {
-        let dense = self.stage.objective() != Objective::Both;
-        let within_documents = self.settings.within_documents.unwrap_or(dense);
-        let rows = self.sampler.rows(self.step);
-        let batch =
-            |rows: &[RowId]| Batch::of_rows(rows.iter().map(|row| self.train.row(row.source_idx, row.row_idx)), within_documents);
-        rows.chunks(self.settings.batch_size).map(batch).collect()
     }
 
     /// Reads the sums of the interval, adds a row to the report, and stops a run that has diverged.
@@ -346,7 +328,8 @@ impl<'a> Run<'a> {
     }
 
     fn evaluate(&mut self) -> Result<(), TrainError> {
-        let model = self.model.valid();
+        // On the device of training, where kernels are in use; without gradients nothing is kept for a backward pass.
+        let model = self.model.clone().no_grad();
         for (name, attention) in [("dense", AttentionMode::Dense), ("sparse", AttentionMode::Sparse)] {
             if attention == AttentionMode::Sparse && model.config().indexer.is_none() {
                 continue;
@@ -390,24 +373,6 @@ fn check_model(settings: &StageConfig, stage: Stage, model: &Config) -> Result<(
         }
     }
     Ok(())
-}
-
-fn sampler(config: &RunConfig, settings: &StageConfig, train: &TokenSet) -> Result<Sampler, TrainError> {
-    let sources = &config.data.sources;
-    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
-    let n_rows: Vec<usize> = (0..sources.len()).map(|source_idx| train.n_rows(source_idx)).collect();
-    let weights = |mix: &Option<BTreeMap<String, f64>>| -> Vec<f64> {
-        let weight = |source: &SourceConfig| match mix {
-            Some(mix) => mix.get(&source.name).copied().unwrap_or(0.0),
-            None => source.weight,
-        };
-        sources.iter().map(weight).collect()
-    };
-    let mut phases = vec![Phase { from_step: 0, weights: weights(&settings.mix) }];
-    if let Some(from_step) = settings.final_phase_step {
-        phases.push(Phase { from_step, weights: weights(&settings.final_mix) });
-    }
-    Sampler::new(config.seed, settings.rows_per_step(), &names, &n_rows, &phases)
 }
 
 /// Returns what the indexer does in a stage.

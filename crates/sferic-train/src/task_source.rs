@@ -19,15 +19,13 @@ pub struct TaskConfig {
     pub domains: Vec<Domain>,
     /// Names of generators within the domains; all when empty.
     pub generators: Vec<String>,
-    /// Share of conversations in which the model thinks before it answers.
-    pub thinking: f64,
     /// Longest document in characters.
     pub document_characters: usize,
 }
 
 impl Default for TaskConfig {
     fn default() -> Self {
-        Self { n: 10_000, seed: 0, domains: Vec::new(), generators: Vec::new(), thinking: 0.5, document_characters: 2000 }
+        Self { n: 10_000, seed: 0, domains: Vec::new(), generators: Vec::new(), document_characters: 2000 }
     }
 }
 
@@ -37,9 +35,6 @@ impl TaskConfig {
     /// # Errors
     /// [`TrainError::ConfigValue`] with the key.
     pub fn check(&self, key: &str) -> Result<(), TrainError> {
-        if !(0.0..=1.0).contains(&self.thinking) {
-            return Err(TrainError::config(&format!("{key}.thinking"), "0 to 1", self.thinking.to_string()));
-        }
         for (name, value) in [("n", self.n), ("document_characters", self.document_characters)] {
             if value == 0 {
                 return Err(TrainError::config(&format!("{key}.{name}"), "at least 1", "0"));
@@ -67,18 +62,19 @@ impl TaskConfig {
 
     /// Makes the conversations, from problems of the training split only.
     ///
-    /// `filler` holds the texts that documents are made of; simple sentences when it is empty.
+    /// `filler` holds the texts that documents are made of; simple sentences when it is empty. In the share `thinking` of them
+    /// the model thinks before it answers.
     ///
     /// # Errors
     /// [`TrainError::Tasks`] when a generator refuses.
-    pub fn chats(&self, filler: &[&str]) -> Result<Vec<Chat>, TrainError> {
+    pub fn chats(&self, filler: &[&str], thinking: f64) -> Result<Vec<Chat>, TrainError> {
         let setting = if filler.is_empty() {
             Setting::characters(PlainFiller, self.document_characters)
         } else {
             Setting::characters(TextFiller::new(filler.iter().copied()), self.document_characters)
         };
         let tasks = Sampler::new(self.cells(), Split::Train, self.seed, &setting).take(self.n);
-        tasks.map(|task| Ok(chat(&task?, self.thinking))).collect()
+        tasks.map(|task| Ok(chat(&task?, thinking))).collect()
     }
 }
 

@@ -7,9 +7,9 @@ use super::*;
 #[test]
 fn every_domain_renders_in_both_modes_and_no_test_problem_is_taught() {
     for thinking in [0.0, 1.0] {
-        let config = TaskConfig { n: 150, seed: 3, thinking, ..TaskConfig::default() };
+        let config = TaskConfig { n: 150, seed: 3, ..TaskConfig::default() };
         config.check("tasks").unwrap();
-        let chats = config.chats(&[]).unwrap();
+        let chats = config.chats(&[], thinking).unwrap();
         assert_eq!(chats.len(), 150);
         assert!(chats.iter().any(|chat| !chat.tools.is_empty()));
         for chat in &chats {
@@ -27,7 +27,7 @@ fn every_domain_renders_in_both_modes_and_no_test_problem_is_taught() {
         .map(|task| task.prompt().pop().unwrap().content.unwrap())
         .collect();
     let config = TaskConfig { n: 3000, domains: vec![Domain::Math], ..TaskConfig::default() };
-    let taught = config.chats(&[]).unwrap();
+    let taught = config.chats(&[], 0.25).unwrap();
     assert!(!test.is_empty());
     let asks = |chat: &Chat, question: &String| {
         chat.messages.iter().any(|message| message.role == Role::User && message.text() == question)
@@ -37,10 +37,10 @@ fn every_domain_renders_in_both_modes_and_no_test_problem_is_taught() {
 
 #[test]
 fn the_same_settings_make_the_same_conversations_with_the_share_of_thinking() {
-    let config = TaskConfig { n: 1000, thinking: 0.25, domains: vec![Domain::Math, Domain::Reasoning], ..TaskConfig::default() };
-    let chats = config.chats(&[]).unwrap();
-    assert_eq!(chats, config.chats(&[]).unwrap());
-    assert_ne!(chats, TaskConfig { seed: 1, ..config.clone() }.chats(&[]).unwrap());
+    let config = TaskConfig { n: 1000, domains: vec![Domain::Math, Domain::Reasoning], ..TaskConfig::default() };
+    let chats = config.chats(&[], 0.25).unwrap();
+    assert_eq!(chats, config.chats(&[], 0.25).unwrap());
+    assert_ne!(chats, TaskConfig { seed: 1, ..config.clone() }.chats(&[], 0.25).unwrap());
     let n_thinking = chats.iter().filter(|chat| chat.thinking).count();
     // Binomial(1000, 1/4): mean 250, standard deviation 14; five of them either way.
     assert!((180..=320).contains(&n_thinking), "{n_thinking}");
@@ -50,9 +50,9 @@ fn the_same_settings_make_the_same_conversations_with_the_share_of_thinking() {
 fn documents_are_filled_with_the_given_text() {
     let config = TaskConfig { n: 40, domains: vec![Domain::Document], document_characters: 3000, ..TaskConfig::default() };
     let filler = "Zebras were never seen in this county, said the old farmer.\n\n".repeat(200);
-    let text = serde_json::to_string(&config.chats(&[&filler]).unwrap()).unwrap();
+    let text = serde_json::to_string(&config.chats(&[&filler], 0.25).unwrap()).unwrap();
     assert!(text.contains("Zebras were never seen"));
-    let plain = serde_json::to_string(&config.chats(&[]).unwrap()).unwrap();
+    let plain = serde_json::to_string(&config.chats(&[], 0.25).unwrap()).unwrap();
     assert!(!plain.contains("Zebras"));
 }
 
@@ -64,6 +64,6 @@ fn unknown_names_are_refused() {
     };
     assert!(with(&["additoin"], Vec::new()).contains("additoin"));
     assert!(with(&["addition"], vec![Domain::Agent]).contains("t.generators"));
-    let error = TaskConfig { thinking: 2.0, ..TaskConfig::default() }.check("t").unwrap_err().to_string();
-    assert!(error.contains("t.thinking"), "{error}");
+    let error = TaskConfig { n: 0, ..TaskConfig::default() }.check("t").unwrap_err().to_string();
+    assert!(error.contains("t.n"), "{error}");
 }

@@ -205,3 +205,46 @@ fn steps_begun_early_leave_no_trace() {
         |session: &mut Session| drawn(session, &longer, &greedy, false).into_iter().map(|(token, _)| token).collect::<Vec<_>>();
     assert_eq!(tokens(&mut session), tokens(&mut engine.session()));
 }
+
+/// The experts that a session records on the kernels are those of the reference path, drawn on the device or on the host.
+#[test]
+fn recorded_experts_are_those_of_the_reference_path() {
+    let (Some(engine), Some(folder)) = (engine(512), fixture::golden("deepseek_v32-tiny")) else { return };
+    let options = EngineOptions { device: DeviceChoice::Cpu, max_context: Some(512), ..EngineOptions::default() };
+    let reference = block_on(Engine::open(folder, options)).unwrap();
+    let ids = prompt(12, 150);
+    let greedy = |top_logprobs| SamplingParams {
+        temperature: 0.0,
+        max_tokens: Some(12),
+        ignore_eos: true,
+        top_logprobs,
+        ..SamplingParams::default()
+    };
+    let reply = |session: &mut Session, ids: &[u32], top_logprobs: usize| {
+        drawn(session, ids, &greedy(top_logprobs), top_logprobs > 0);
+        (session.tokens().to_vec(), session.experts().unwrap().clone())
+    };
+    let mut expected = reference.session();
+    expected.record_experts();
+    let (tokens, experts) = reply(&mut expected, &ids, 0);
+    let mixtures: Vec<usize> = (0..4).filter(|&layer_idx| engine.config().is_moe(layer_idx)).collect();
+    assert_eq!(experts.keys().copied().collect::<Vec<_>>(), mixtures);
+    assert!(experts.values().all(|matrix| (matrix.n_rows, matrix.n_cols) == (150 + 11, 2)), "of all tokens but the last");
+    // Whole pages of this one's prompt are there for others, without their experts.
+    drawn(&mut engine.session(), &ids, &greedy(0), false);
+    for top_logprobs in [0, 1] {
+        let mut session = engine.session();
+        session.record_experts();
+        assert!(reply(&mut session, &ids, top_logprobs) == (tokens.clone(), experts.clone()), "{top_logprobs} log-probabilities");
+        // A reply that is given up with a step begun, another session's step in between, and a prompt that goes on.
+        let mut generation = session.generate(&tokens, SamplingParams { max_tokens: None, ..greedy(top_logprobs) }).unwrap();
+        for _ in 0..5 {
+            block_on(generation.next()).unwrap().unwrap();
+        }
+        drop(generation);
+        drawn(&mut engine.session(), &prompt(13, 20), &greedy(0), false);
+        let longer = [session.tokens(), &prompt(14, 70)].concat();
+        let found = reply(&mut session, &longer, top_logprobs);
+        assert!(found == reply(&mut expected, &longer, 0), "{top_logprobs} log-probabilities, the second turn");
+    }
+}

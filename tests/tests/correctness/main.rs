@@ -17,6 +17,8 @@ mod ops_oracle;
 mod parity;
 /// Laws that hold for any weights.
 mod properties;
+/// Experts that are kept in training, and their loads.
+mod routing;
 /// Selection on the host and on devices: named edges and random rows.
 mod selection;
 /// Sizes, weights and printed numbers of spec §11.2.

@@ -169,6 +169,11 @@ fn fp8_is_exact() {
         let x = Input::of(list, [n], &target);
         let expected: Vec<f64> = x.values.iter().map(|v| oracle::quant::e4m3::round(*v)).collect();
         assert_agree(&format!("round_e4m3 on {}", target.name), &values(quant::round_e4m3(x.tensor)), &expected, exact);
+        // Between two neighbours, on the way to the even one from either side, and the next power of two.
+        let list = [0.0, -0.1, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1.999, -3e-20];
+        let x = Input::of(list.to_vec(), [6], &target);
+        let expected = [0.0, -0.10009765625, 1.0, 1.015625, 2.0, -1.109375 * 2f64.powi(-65)];
+        assert_agree(&format!("round_bf16 on {}", target.name), &values(quant::round_bf16(x.tensor)), &expected, exact);
         for (name, n, block) in [("one_block", 128, 128), ("ragged_tail", 200, 128), ("short", 5, 128), ("many", 64, 8)] {
             let mut x = numbers(11, 6 * n, 5.0);
             x[..n].fill(0.0);

@@ -3,11 +3,12 @@
 use crate::cli::VerifyArgs;
 use crate::failure::ExitStatus;
 use crate::load;
-use crate::output::{print, print_json, row, table};
+use crate::output::{note, print, print_json, row, table};
 use crate::progress::Spinner;
 use anyhow::Result;
 use serde_json::json;
-use sferic_engine::{Golden, VerifyOptions, WeightPrecision};
+use sferic_engine::{CachePrecision, EngineOptions, Golden, Matrix, VerifyOptions, WeightPrecision};
+use std::collections::BTreeMap;
 
 /// Compares, prints one line for each tensor, and ends with code 1 when a value misses its bound.
 pub fn run(args: &VerifyArgs) -> Result<ExitStatus> {
@@ -16,8 +17,14 @@ pub fn run(args: &VerifyArgs) -> Result<ExitStatus> {
     if options.weights == WeightPrecision::Stored {
         options.weights = WeightPrecision::F32;
     }
-    let engine = load::open(Some(&args.model), options)?;
-    let golden = Golden::open(args.golden.as_ref().unwrap_or(&args.model))?;
+    let engine = load::open(Some(&args.model), options.clone())?;
+    let mut golden = Golden::open(args.golden.as_ref().unwrap_or(&args.model))?;
+    if !engine.is_exact() && engine.config().moe.is_some() && golden.experts.is_empty() {
+        golden.experts = experts(args, options, &golden).unwrap_or_else(|error| {
+            note(&format!("the reference's experts are not known, so that tokens that go to others count as wrong: {error:#}"));
+            Default::default()
+        });
+    }
     let options = VerifyOptions { chunk: args.chunk, decode_from: args.decode_from };
     let spinner = Spinner::new("running the reference prompt");
     let verification = pollster::block_on(engine.verify(&golden, options))?;
@@ -46,4 +53,11 @@ pub fn run(args: &VerifyArgs) -> Result<ExitStatus> {
         print(&format!("{}{outcome} of {n_checks} checks · {device} · {}\n", table(&rows), args.model.display()))?;
     }
     Ok(if passed { ExitStatus::Done } else { ExitStatus::Failed })
+}
+
+/// The experts that the reference's tokens go to, from the same model in f32.
+fn experts(args: &VerifyArgs, options: EngineOptions, golden: &Golden) -> Result<BTreeMap<usize, Matrix<i32>>> {
+    let options = EngineOptions { weights: WeightPrecision::F32, cache: CachePrecision::F32, ..options };
+    let engine = load::open(Some(&args.model), options)?;
+    Ok(pollster::block_on(engine.experts_of(golden))?)
 }

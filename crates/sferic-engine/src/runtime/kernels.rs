@@ -1,11 +1,11 @@
 //! The kernels' path: what it needs to know of a configuration, and its results in the engine's terms.
 
-use super::{Attention, CachePrecision, Computed, Pace, Runtime, Wanted, WeightPrecision};
+use super::{Attention, CachePrecision, Computed, ExpertRows, Pace, Runtime, Wanted, WeightPrecision};
 use crate::EngineError;
 use sferic_lightning::architecture::{self as lightning, Architecture};
 use sferic_lightning::{
-    CacheFormats, Device, Draw, Drawing, Draws, Formats, LoadError, Logits, ModelError, ModelWeights, Replay, Request, Settings,
-    WeightFormat,
+    CacheFormats, Device, Draw, Drawing, Draws, Experts, Formats, LoadError, Logits, ModelError, ModelWeights, Replay, Request,
+    Settings, WeightFormat,
 };
 use sferic_model::moe::{GroupScore, Scoring};
 use sferic_model::rope::{RopeLayout, inv_freq};
@@ -220,6 +220,7 @@ pub(super) async fn compute(
     sequence: &mut sferic_lightning::Sequence,
     ids: &[u32],
     wanted: Wanted,
+    experts: bool,
     attention: &Attention,
 ) -> Result<Computed, EngineError> {
     let dense = *attention == Attention::Dense;
@@ -228,6 +229,7 @@ pub(super) async fn compute(
     let (logits, probe) = match wanted {
         Wanted::Nothing => (Logits::None, false),
         Wanted::Last => (Logits::Last, false),
+        Wanted::Logits => (Logits::All, false),
         Wanted::Everything => (Logits::All, true),
     };
     let a = model.architecture();
@@ -237,12 +239,10 @@ pub(super) async fn compute(
         }
         _ => Replay::new(),
     };
-    let output = sequence.advance_replaying(ids, Request { logits, probe, dense }, &replay).await;
+    let output = sequence.advance_replaying(ids, Request { logits, probe, experts, dense }, &replay).await;
     let output = output.map_err(|error| model_error(doing, error))?;
     let mut computed = Computed { logits: output.logits, hidden: output.hidden, ..Computed::default() };
-    let n_active = a.experts.as_ref().map_or(1, |experts| experts.routing.n_active + experts.n_shared);
-    let chosen = output.experts.into_iter().enumerate().filter_map(|(layer_idx, experts)| Some((layer_idx, experts?)));
-    computed.experts = chosen.map(|(layer, experts)| (layer, experts.chunks(n_active).map(<[i32]>::to_vec).collect())).collect();
+    computed.experts = expert_rows(output.experts, a);
     let Some(indexer) = a.indexer.as_ref().filter(|_| !dense && probe) else { return Ok(computed) };
     for (layer_idx, selected) in output.selected.into_iter().enumerate() {
         let rows = match selected {
@@ -264,8 +264,16 @@ pub(super) async fn draw(
     draws: &mut Draws,
     tokens: &[u32],
     go_on: bool,
-) -> Result<Draw, EngineError> {
-    draws.next(sequence, tokens, go_on).await.map_err(|error| model_error("computing a token", error))
+) -> Result<(Draw, ExpertRows), EngineError> {
+    let mut draw = draws.next(sequence, tokens, go_on).await.map_err(|error| model_error("computing a token", error))?;
+    let experts = expert_rows(std::mem::take(&mut draw.experts), sequence.architecture());
+    Ok((draw, experts))
+}
+
+fn expert_rows(experts: Experts, a: &Architecture) -> ExpertRows {
+    let n_active = a.experts.as_ref().map_or(1, |experts| experts.routing.n_active);
+    let rows = |experts: Vec<i32>| experts.chunks(n_active).map(<[i32]>::to_vec).collect();
+    experts.into_iter().map(|(layer_idx, experts)| (layer_idx, rows(experts))).collect()
 }
 
 /// Rows of positions as a kernel reads them: ascending, and unfilled slots last.

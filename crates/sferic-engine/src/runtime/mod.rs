@@ -151,6 +151,8 @@ pub(crate) enum Wanted {
     Nothing,
     /// The last token's.
     Last,
+    /// All.
+    Logits,
     /// All, with the hidden states and selections of every layer.
     Everything,
 }
@@ -176,9 +178,12 @@ pub(crate) struct Computed {
     pub(crate) hidden: Vec<Vec<f32>>,
     /// Selected positions of each layer that selects, row by row, −1 in unfilled slots.
     pub(crate) selected: BTreeMap<usize, Vec<Vec<i32>>>,
-    /// Experts of each mixture layer, row by row; on the kernels' path alone.
-    pub(crate) experts: BTreeMap<usize, Vec<Vec<i32>>>,
+    /// Routed experts of each mixture layer, row by row, ascending.
+    pub(crate) experts: ExpertRows,
 }
+
+/// Routed experts by mixture layer, row by row, ascending.
+pub(crate) type ExpertRows = BTreeMap<usize, Vec<Vec<i32>>>;
 
 impl Runtime {
     pub(crate) fn config(&self) -> &Config {
@@ -245,13 +250,13 @@ impl Runtime {
         }
     }
 
-    /// Computes `ids` after what is cached.
+    /// Computes `ids` after what is cached; with `experts`, or where everything is wanted, the experts are read.
     pub(crate) async fn compute(
         &self,
         cached: &mut Cached,
         ids: &[u32],
         feed: Feed,
-        wanted: Wanted,
+        (wanted, experts): (Wanted, bool),
         attention: &Attention,
     ) -> Result<Computed, EngineError> {
         let dense = *attention == Attention::Dense;
@@ -261,7 +266,7 @@ impl Runtime {
                 if dense {
                     options.attention = AttentionMode::Dense;
                 }
-                let computed = reference::compute(model, &options, cache, ids, feed, wanted).await;
+                let computed = reference::compute(model, &options, cache, ids, feed, wanted, experts).await;
                 tokens.truncate(cache.len().saturating_sub(ids.len()));
                 tokens.extend_from_slice(&ids[..cache.len() - tokens.len()]);
                 computed
@@ -269,7 +274,7 @@ impl Runtime {
             (Self::Kernels { model, dense: always, pace, .. }, Cached::Kernels(sequence)) => {
                 let clock = Clock::start();
                 let attention = if *always { &Attention::Dense } else { attention };
-                let computed = kernels::compute(model, sequence, ids, wanted, attention).await?;
+                let computed = kernels::compute(model, sequence, ids, wanted, experts, attention).await?;
                 if let (Feed::Prefill, Some(pace)) = (feed, pace) {
                     pace.lock().unwrap_or_else(PoisonError::into_inner).took(ids.len(), clock.secs());
                 }
@@ -282,8 +287,14 @@ impl Runtime {
 }
 
 impl Cached {
-    /// Computes those of `tokens` that are not cached and draws the next one; with `go_on` the device begins the step after that.
-    pub(crate) async fn draw(&mut self, draws: &mut Draws, tokens: &[u32], go_on: bool) -> Result<Draw, EngineError> {
+    /// Computes those of `tokens` that are not cached and draws the next one; with `go_on` the device begins the step after that. Returns the
+    /// experts of what was computed as well, where they are recorded.
+    pub(crate) async fn draw(
+        &mut self,
+        draws: &mut Draws,
+        tokens: &[u32],
+        go_on: bool,
+    ) -> Result<(Draw, ExpertRows), EngineError> {
         match self {
             Self::Kernels(sequence) => kernels::draw(sequence, draws, tokens, go_on).await,
             // Draws are only ever prepared on the kernels' path.
@@ -312,8 +323,9 @@ impl Cached {
         }
     }
 
-    /// Keeps the longest cached beginning of `tokens`, its last token excepted; returns how many tokens are cached then.
-    pub(crate) fn resume(&mut self, tokens: &[u32]) -> usize {
+    /// Keeps the longest cached beginning of `tokens`, its last token excepted; returns how many tokens are cached then. With `own` nothing is
+    /// taken over from other sequences.
+    pub(crate) fn resume(&mut self, tokens: &[u32], own: bool) -> usize {
         match self {
             Self::Reference(_, cached) => {
                 let most = tokens.len().saturating_sub(1);
@@ -321,6 +333,7 @@ impl Cached {
                 self.truncate(n_shared);
                 n_shared
             }
+            Self::Kernels(sequence) if own => sequence.resume_own(tokens),
             Self::Kernels(sequence) => sequence.resume(tokens),
         }
     }

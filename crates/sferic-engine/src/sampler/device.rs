@@ -32,7 +32,7 @@ impl Sampler {
         let is_plain = params.repetition_penalty == 1.0 && params.presence_penalty == 0.0 && params.frequency_penalty == 0.0;
         let is_biased = !params.logit_bias.is_empty() || !self.unused.is_empty();
         let adjustments = (!is_plain || is_biased).then(|| self.adjustments(vocab_size.next_multiple_of(4)));
-        Drawing { settings, seed: self.seed, n_draws: self.n_draws, adjustments, dense: false }
+        Drawing { settings, seed: self.seed, n_draws: self.n_draws, adjustments, dense: false, experts: false }
     }
 
     /// Counts and biases of all tokens.

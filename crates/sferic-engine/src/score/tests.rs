@@ -53,6 +53,34 @@ fn windows_do_not_see_one_another() {
     assert_eq!(reference.windows[1], alone.windows[0]);
 }
 
+/// The likelihoods are those of the logits that a trace shows, whatever attention the engine was opened with.
+#[test]
+fn likelihoods_are_those_of_the_logits() {
+    use crate::{EngineOptions, ModelOptions};
+    use sferic_model::AttentionMode;
+    let model = ModelOptions { attention: AttentionMode::Dense, ..ModelOptions::default() };
+    // Chunks of 7 do not divide the text.
+    let dense = crate::testing::engine_with(EngineOptions { model, prefill_chunk: Some(7), ..options() });
+    let ids = prompt(50);
+    let mut sums = Vec::new();
+    for engine in [engine(), dense] {
+        let nll = block_on(engine.token_nll(&ids)).unwrap();
+        let logits = block_on(engine.predict(&ids, 50, &mut |_| ())).unwrap();
+        let rows: Vec<&[f32]> = logits.windows[0].logits.rows().collect();
+        assert_eq!(nll.len(), 49);
+        for (position, nll) in nll.iter().enumerate() {
+            let total: f64 = rows[position].iter().map(|&logit| f64::from(logit).exp()).sum();
+            let expected = total.ln() - f64::from(rows[position][ids[position + 1] as usize]);
+            // Chunks change the order of f32 sums.
+            assert!((nll - expected).abs() < 1e-4, "{position}: {nll} {expected}");
+        }
+        sums.push(nll.iter().sum::<f64>());
+    }
+    assert!((sums[0] - sums[1]).abs() > 1e-3, "{sums:?}");
+    assert!(matches!(block_on(engine().token_nll(&[])).unwrap_err(), EngineError::EmptyPrompt));
+    assert_eq!(block_on(engine().token_nll(&ids[..1])).unwrap(), [] as [f64; 0]);
+}
+
 #[test]
 fn a_changed_weight_shows_in_every_figure() {
     let changed = weights(&config(), |name, values| {

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
 use crate::runtime::{Attention, Feed, Wanted};
 use crate::sampler::{Sampled, Sampler, SamplingParams};
-use sferic_lightning::{Draw, Draws};
+use sferic_lightning::{Draw, Drawing, Draws};
 use std::collections::VecDeque;
 
 /// A reply in the making: call [`next`](Self::next) until it returns `None`.
@@ -116,7 +116,8 @@ impl<'s> Generation<'s> {
         let (start, n_tokens) = (self.session.cached.len(), self.session.tokens.len());
         let end = n_tokens.min(start + engine.runtime().chunk(engine.plan().prefill_chunk));
         if end == n_tokens && !self.sampler.needs_logits() {
-            let drawing = || self.sampler.drawing(engine.config().vocab_size);
+            let experts = self.session.experts.is_some();
+            let drawing = || Drawing { experts, ..self.sampler.drawing(engine.config().vocab_size) };
             self.draws = engine.runtime().draws(drawing).await?.map(Box::new);
         }
         if end == n_tokens && self.draws.is_some() {
@@ -134,19 +135,29 @@ impl<'s> Generation<'s> {
 
     /// Computes the tokens that are not cached up to `end` and returns the logits that are wanted.
     async fn compute(&mut self, end: usize, feed: Feed, wanted: Wanted) -> Result<Vec<f32>, EngineError> {
-        let Session { engine, cached, tokens } = &mut *self.session;
+        self.session.settle();
+        let Session { engine, cached, tokens, experts } = &mut *self.session;
         let ids = &tokens[cached.len()..end];
-        Ok(engine.runtime().compute(cached, ids, feed, wanted, &Attention::Selected).await?.logits)
+        let wanted = (wanted, experts.is_some());
+        let computed = engine.runtime().compute(cached, ids, feed, wanted, &Attention::Selected).await?;
+        if let Some(experts) = experts {
+            experts.extend(cached.len(), computed.experts);
+        }
+        Ok(computed.logits)
     }
 
     /// Has the device compute what is not cached and draw the next token, which becomes pending. Logits that nothing can be drawn from are read, for
     /// the host to say what is wrong with them.
     async fn draw_on_device(&mut self) -> Result<(), EngineError> {
         let Some(draws) = &mut self.draws else { return Ok(()) };
-        let Session { engine, cached, tokens } = &mut *self.session;
+        self.session.settle();
+        let Session { engine, cached, tokens, experts } = &mut *self.session;
         let more = self.max_tokens.is_none_or(|most| self.stats.generated_tokens + 1 < most);
         let go_on = more && tokens.len() < engine.plan().context && !self.cancel.is_cancelled();
-        let draw = cached.draw(draws, tokens, go_on).await?;
+        let (draw, chosen) = cached.draw(draws, tokens, go_on).await?;
+        if let Some(experts) = experts {
+            experts.extend(cached.len(), chosen);
+        }
         if !draw.has_bad_logits {
             self.pending = Some(Pending::Draw(draw));
             return Ok(());

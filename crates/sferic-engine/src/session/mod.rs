@@ -3,6 +3,7 @@
 //! A session's truth is its token list. The cache holds the rows of a prefix of that list and can be rebuilt from it at any time;
 //! [`Session::generate`] keeps the longest prefix that the new prompt shares with it and computes the rest.
 
+mod experts;
 mod generation;
 mod output;
 
@@ -10,7 +11,10 @@ pub use generation::Generation;
 
 use crate::runtime::{Attention, Cached, Feed, Wanted};
 use crate::sampler::{Sampler, SamplingParams};
+use crate::trace::Matrix;
 use crate::{Engine, EngineError};
+use experts::Experts;
+use std::collections::BTreeMap;
 
 /// One conversation: a list of tokens and the cache of its prefix.
 ///
@@ -39,12 +43,14 @@ pub struct Session {
     /// What is computed of `tokens[..cached.len()]`.
     cached: Cached,
     tokens: Vec<u32>,
+    /// Experts of what is cached, where they are recorded.
+    experts: Option<Experts>,
 }
 
 impl Session {
     pub(crate) fn new(engine: Engine) -> Self {
         let cached = engine.runtime().start(engine.plan().context);
-        Self { engine, cached, tokens: Vec::new() }
+        Self { engine, cached, tokens: Vec::new(), experts: None }
     }
 
     /// Returns the engine that the session runs on.
@@ -66,6 +72,32 @@ impl Session {
     pub fn clear(&mut self) {
         self.tokens.clear();
         self.cached.truncate(0);
+        self.settle();
+    }
+
+    /// Records from here on which experts each token goes to, as training needs it ([`experts`](Self::experts)). What is cached is forgotten and
+    /// nothing is taken over from other sessions, since nobody knows those tokens' experts; replies stay the same.
+    ///
+    /// A recorded step reads its experts besides its token. Where nothing is recorded, nothing is read.
+    pub fn record_experts(&mut self) {
+        self.forget_cache();
+        self.experts = Some(Experts::default());
+    }
+
+    /// Returns the routed experts of each mixture layer, `[T, A]` ascending, where they are recorded: `T` is [`n_cached`](Self::n_cached), all
+    /// tokens but the last one once a reply has ended.
+    pub fn experts(&self) -> Option<&BTreeMap<usize, Matrix<i32>>> {
+        self.experts.as_ref().map(Experts::layers)
+    }
+
+    /// Forgets what is cached without its experts, as a dropped future leaves it, and experts of what is not cached.
+    fn settle(&mut self) {
+        if let Some(experts) = &mut self.experts {
+            if self.cached.len() > experts.n_tokens() {
+                self.cached.truncate(experts.n_tokens());
+            }
+            experts.truncate(self.cached.len());
+        }
     }
 
     /// Starts a reply to `prompt_ids`, which is the whole conversation so far. Nothing is computed before the first
@@ -87,7 +119,9 @@ impl Session {
         let seed = params.seed.unwrap_or_else(crate::clock::seed);
         let sampler = Sampler::new(params.clone(), config.vocab_size, prompt_ids, seed)?.without(self.engine.unused_tokens());
         let output = output::Output::new(&self.engine, &params)?;
-        let n_reused = self.cached.resume(prompt_ids);
+        self.settle();
+        let n_reused = self.cached.resume(prompt_ids, self.experts.is_some());
+        self.settle();
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt_ids);
         Ok(Generation::new(self, sampler, output, params, n_reused))
@@ -133,6 +167,7 @@ impl Session {
     /// Drops the cache after a failure of the device: its rows may be lost or half written. The tokens stay.
     fn forget_cache(&mut self) {
         self.cached = self.engine.runtime().start(self.engine.plan().context);
+        self.settle();
     }
 }
 

@@ -314,6 +314,35 @@ fn seeds_repeat_replies() {
     assert_ne!(second.stop.unwrap().stats.seed, seed);
 }
 
+/// What a trace of all but the last of the session's tokens shows.
+fn traced(engine: &Engine, session: &Session) -> BTreeMap<usize, Matrix<i32>> {
+    let ids = session.tokens()[..session.n_cached()].to_vec();
+    block_on(engine.trace(&TraceRequest { ids, ..TraceRequest::default() })).unwrap().experts
+}
+
+#[test]
+fn experts_are_recorded_for_every_token_that_is_computed() {
+    let engine = engine_with(EngineOptions { prefill_chunk: Some(7), ..options() });
+    let sampled = |seed| SamplingParams { seed: Some(seed), max_tokens: Some(9), ignore_eos: true, ..SamplingParams::default() };
+    let (mut plain, mut session) = (engine.session(), engine.session());
+    assert!(plain.experts().is_none());
+    run(&mut session, &prompt(12), greedy(3));
+    session.record_experts();
+    let outcome = run(&mut session, &prompt(20), sampled(3));
+    assert_eq!(outcome.tokens, run(&mut plain, &prompt(20), sampled(3)).tokens, "recording changes no reply");
+    assert_eq!(outcome.stop.unwrap().stats.reused_tokens, 0, "of earlier tokens nothing was recorded");
+    assert_eq!(session.experts().unwrap()[&1].n_rows, 28);
+    assert_eq!(session.experts().unwrap(), &traced(&engine, &session));
+    // A prompt that turns off earlier keeps the experts of what it reuses.
+    let mut other = prompt(20);
+    other[13] ^= 1;
+    let outcome = run(&mut session, &other, sampled(4));
+    assert_eq!(outcome.stop.unwrap().stats.reused_tokens, 13);
+    assert_eq!(session.experts().unwrap(), &traced(&engine, &session));
+    session.clear();
+    assert_eq!(session.experts().unwrap()[&1].n_rows, 0);
+}
+
 #[test]
 fn top_log_probabilities_are_reported() {
     let mut session = engine().session();

@@ -12,7 +12,15 @@ fn golden() -> (Engine, Golden) {
     let hidden = trace.hidden.into_iter().enumerate().collect();
     (
         engine,
-        Golden { input_ids, logits: trace.logits, next_ids: trace.next_ids, min_top2_margin: None, hidden, topk: trace.topk },
+        Golden {
+            input_ids,
+            logits: trace.logits,
+            next_ids: trace.next_ids,
+            min_top2_margin: None,
+            hidden,
+            topk: trace.topk,
+            experts: BTreeMap::new(),
+        },
     )
 }
 
@@ -81,6 +89,20 @@ fn a_selection_that_the_model_does_not_have_fails() {
 }
 
 #[test]
+fn experts_are_those_of_a_run_that_agrees() {
+    let (engine, mut golden) = golden();
+    let experts = block_on(engine.experts_of(&golden)).unwrap();
+    assert_eq!(experts.keys().collect::<Vec<_>>(), [&1], "layer 1 is a mixture");
+    let matrix = &experts[&1];
+    assert_eq!((matrix.n_rows, matrix.n_cols), (20, 2));
+    assert!(matrix.rows().all(|row| 0 <= row[0] && row[0] < row[1] && row[1] < 4), "two of four experts, ascending: {matrix:?}");
+    assert!(matrix.rows().any(|row| row != matrix.row(0)), "tokens differ in their experts");
+    golden.logits.values[100] += 3e-4;
+    let error = block_on(engine.experts_of(&golden)).unwrap_err();
+    assert!(matches!(&error, EngineError::Reference { tensor, .. } if tensor == "logits"), "{error:?}");
+}
+
+#[test]
 fn references_of_another_model_are_refused() {
     let (engine, golden) = golden();
     let mut narrow = golden.clone();
@@ -110,6 +132,7 @@ fn reference_files_are_read_and_checked() {
             (TensorMeta::new("logits", Dtype::F32, [20, 261]), float(&golden.logits).into()),
             (TensorMeta::new("hidden.0", Dtype::F32, [20, 32]), float(&golden.hidden[&0]).into()),
             (TensorMeta::new("topk.1", Dtype::I32, [20, 8]), bytes_from_i32(&topk.values).into()),
+            (TensorMeta::new("experts.1", Dtype::I32, [20, 2]), bytes_from_i32(&[3; 40]).into()),
         ];
         edit(&mut tensors);
         let path = folder.path().join("golden.safetensors");
@@ -121,6 +144,7 @@ fn reference_files_are_read_and_checked() {
     assert_eq!(read.hidden[&0], golden.hidden[&0]);
     assert_eq!(read.topk[&1], golden.topk[&1]);
     assert_eq!((read.hidden.len(), read.topk.len()), (1, 1));
+    assert_eq!(read.experts[&1], Matrix { n_rows: 20, n_cols: 2, values: vec![3; 40] });
 
     let error = write(&|tensors| tensors.retain(|(meta, _)| meta.name != "logits")).unwrap_err();
     assert!(error.to_string().contains("logits"), "{error}");

@@ -1,5 +1,7 @@
 //! The forward pass of training (spec §6).
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, ParamId};
 use burn::tensor::{Int, Tensor};
 use sferic_ops::train;
@@ -29,11 +31,14 @@ pub struct TrainInput {
     /// Selections are made within rows, not documents: with documents attention is dense in every mode, which is the same where none is longer than
     /// the selection.
     pub documents: Option<Tensor<2, Int>>,
+    /// Experts of the mixture layers, by layer, `[B · T, A]`: those that sampling chose, which stay the token's whatever the router has learnt
+    /// since (Keep Routing, spec §7.3 (3)). Rows that begin with a negative number, and layers that are missing, choose by themselves.
+    pub experts: BTreeMap<usize, Tensor<2, Int>>,
 }
 
 impl From<Tensor<2, Int>> for TrainInput {
     fn from(token_ids: Tensor<2, Int>) -> Self {
-        Self { token_ids, documents: None }
+        Self { token_ids, documents: None, experts: BTreeMap::new() }
     }
 }
 
@@ -53,6 +58,8 @@ pub struct TrainForward {
     pub hidden: Tensor<3>,
     /// The indexer's KL divergence, the mean over rows and over layers with an indexer; `[1]`.
     pub indexer_kl: Option<Tensor<1>>,
+    /// Experts of the mixture layers, by layer, `[B · T, A]`.
+    pub experts: BTreeMap<usize, Tensor<2, Int>>,
 }
 
 impl Model {
@@ -61,7 +68,7 @@ impl Model {
     /// Gradients of `hidden` reach everything but the indexers, and gradients of `indexer_kl` reach the indexers alone:
     /// the indexer's inputs and its target are detached.
     pub fn forward_train(&self, input: impl Into<TrainInput>, indexer: IndexerTraining) -> TrainForward {
-        let TrainInput { token_ids, documents } = input.into();
+        let TrainInput { token_ids, documents, experts: mut kept } = input.into();
         let mut h = self.embed(token_ids);
         let pass = TrainStep {
             step: self.step(&h, 0, h.dims()[1], &Options::default()),
@@ -69,15 +76,16 @@ impl Model {
             with_indexer: indexer != IndexerTraining::Off,
             documents,
         };
-        let mut losses = Vec::new();
-        for layer in &self.layers {
-            let (next, indexer_kl) = layer.forward_train(h, &pass);
-            h = next;
-            losses.extend(indexer_kl);
+        let (mut losses, mut experts) = (Vec::new(), BTreeMap::new());
+        for (layer_idx, layer) in self.layers.iter().enumerate() {
+            let trained = layer.forward_train(h, &pass, kept.remove(&layer_idx));
+            h = trained.output.0;
+            experts.extend(trained.output.1.map(|chosen| (layer_idx, chosen)));
+            losses.extend(trained.indexer_kl);
         }
         let n_layers = losses.len();
         let indexer_kl = losses.into_iter().reduce(Tensor::add).map(|sum| sum.div_scalar(n_layers as f64));
-        TrainForward { hidden: self.norm.forward(h), indexer_kl }
+        TrainForward { hidden: self.norm.forward(h), indexer_kl, experts }
     }
 
     /// Returns the model with gradients for its indexers alone (spec §6.1: everything else is frozen).

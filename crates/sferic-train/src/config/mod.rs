@@ -11,7 +11,8 @@ use serde::Deserialize;
 pub use stage::{Objective, Stage, StageConfig};
 
 use crate::TrainError;
-use crate::corpus::{Format, SourceConfig};
+use crate::chat_data::ChatConfig;
+use crate::corpus::SourceConfig;
 
 /// A whole run.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +46,8 @@ pub struct RunConfig {
     pub warmup: Option<StageConfig>,
     /// Sparse training.
     pub sparse: Option<StageConfig>,
+    /// The conversations of the stage `sft`.
+    pub chats: Option<ChatConfig>,
     /// Conversations.
     pub sft: Option<StageConfig>,
 }
@@ -139,6 +142,9 @@ impl RunConfig {
             *path = base.join(&*path);
         }
         config.init_from = config.init_from.map(|folder| base.join(folder));
+        if let Some(chats) = &mut config.chats {
+            chats.folder = base.join(&chats.folder);
+        }
         config.check()?;
         Ok(config)
     }
@@ -201,6 +207,13 @@ impl RunConfig {
             return Err(TrainError::config("samples.temperature", "a number of at least 0", found));
         }
         self.check_sources()?;
+        match &self.chats {
+            Some(chats) => chats.check("chats")?,
+            None if self.sft.is_some() => {
+                return Err(TrainError::config("chats", "a table with the conversations of the stage `sft`", "none"));
+            }
+            None => {}
+        }
         let names: Vec<&str> = self.data.sources.iter().map(|source| source.name.as_str()).collect();
         for stage in self.stages() {
             let Some(config) = self.table(stage) else { continue };
@@ -219,29 +232,7 @@ impl RunConfig {
             if self.data.sources[..source_idx].iter().any(|other| other.name == source.name) {
                 return Err(TrainError::config(&key("name"), "a name that no other source has", &*source.name));
             }
-            if !(0.0..=1.0).contains(&source.chat_share) {
-                return Err(TrainError::config(&key("chat_share"), "0 to 1", source.chat_share.to_string()));
-            }
-            if source.chat_share > 0.0 && source.format != Format::Titled {
-                return Err(TrainError::config(&key("chat_share"), "format `titled` with it", "another format"));
-            }
-            if source.chat_share > 0.0 && source.prompts.is_empty() {
-                return Err(TrainError::config(&key("prompts"), "at least one prompt for a chat_share above 0", "none"));
-            }
-            if let Some(filter) = &source.filter {
-                filter.check(&key("filter"))?;
-            }
-            match &source.tasks {
-                Some(tasks) if source.format == Format::Tasks => tasks.check(&key("tasks"))?,
-                Some(_) => return Err(TrainError::config(&key("tasks"), "format `tasks` with it", "another format")),
-                None => {}
-            }
-            if source.path.is_empty() && source.format != Format::Tasks {
-                return Err(TrainError::config(&key("path"), "a file under data.root", "none"));
-            }
-            if !(source.weight.is_finite() && source.weight >= 0.0) {
-                return Err(TrainError::config(&key("weight"), "a number of at least 0", source.weight.to_string()));
-            }
+            source.check(&format!("data.sources.{}", source.name))?;
         }
         Ok(())
     }

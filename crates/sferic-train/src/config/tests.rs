@@ -22,6 +22,15 @@ lr = 1e-3
 min_lr = 1e-4
 "#;
 
+const CHATS: &str = r#"
+[chats]
+folder = "chats"
+[[chats.sources]]
+name = "talk"
+format = "small_talk"
+weight = 1.0
+"#;
+
 fn parse(text: &str) -> Result<RunConfig, TrainError> {
     RunConfig::parse(text, Path::new("somewhere/run.toml"))
 }
@@ -55,12 +64,35 @@ fn each_bad_value_is_named() {
         ("weight = 1.0", "weight = -1.0", "data.sources.stories.weight"),
         ("weight = 1.0", "weight = 1.0\nchat_share = 0.5", "data.sources.stories.chat_share"),
         ("format = \"text\"", "format = \"titled\"\nchat_share = 0.5", "data.sources.stories.prompts"),
+        ("format = \"text\"", "format = \"titled\"\nthinking = 0.5", "data.sources.stories.thoughts"),
+        ("weight = 1.0", "weight = 1.0\nthinking = 1.5", "data.sources.stories.thinking"),
+        ("weight = 1.0", "weight = 1.0\nfilter = { min_letters = 2.0 }", "data.sources.stories.filter.min_letters"),
+        ("weight = 1.0", "weight = 1.0\ntasks = { n = 3 }", "data.sources.stories.tasks"),
+        ("weight = 1.0", "weight = 1.0\nsmall_talk = { n = 3 }", "data.sources.stories.small_talk"),
+        ("format = \"text\"", "format = \"tasks\"\ntasks = { n = 0 }", "data.sources.stories.tasks.n"),
+        ("path = \"stories.txt.xz\"", "", "data.sources.stories.path"),
     ] {
         let text = GOOD.replacen(from, to, 1);
         assert_ne!(text, GOOD, "{from}");
         let error = parse(&text).unwrap_err().to_string();
         assert!(error.contains(&format!("`{key}`")), "{to}: {error}");
     }
+}
+
+#[test]
+fn conversations_are_checked_and_lie_beside_the_file() {
+    let config = parse(&format!("{GOOD}{CHATS}")).unwrap();
+    assert_eq!(config.chats.unwrap().folder, Path::new("somewhere/chats"));
+    for (from, to, key) in [
+        ("weight = 1.0", "weight = 0.0", "chats.sources"),
+        ("weight = 1.0", "weight = 1.0\nsmall_talk = { n = 0 }", "chats.sources.talk.small_talk.n"),
+        ("folder = ", "packed_len = 100\nfolder = ", "chats.packed_len"),
+    ] {
+        let error = parse(&format!("{GOOD}{}", CHATS.replacen(from, to, 1))).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{key}`")), "{to}: {error}");
+    }
+    let error = parse(&format!("{GOOD}[sft]\nsteps = 1\nseq_len = 8\nbatch_size = 1\nlr = 1e-3\n")).unwrap_err().to_string();
+    assert!(error.contains("`chats`"), "{error}");
 }
 
 #[test]
@@ -73,7 +105,7 @@ fn unknown_keys_and_bad_syntax_name_key_and_file() {
 #[test]
 fn each_stage_starts_from_the_one_before_or_the_one_named() {
     let table = |name: &str, more: &str| format!("[{name}]\nsteps = 1\nseq_len = 8\nbatch_size = 1\nlr = 1e-3\n{more}\n");
-    let text = format!("{GOOD}{}{}{}", table("warmup", ""), table("sparse", ""), table("sft", "from = \"warmup\""));
+    let text = format!("{GOOD}{CHATS}{}{}{}", table("warmup", ""), table("sparse", ""), table("sft", "from = \"warmup\""));
     let config = parse(&text).unwrap();
     assert_eq!(config.stages(), [Stage::Pretrain, Stage::Warmup, Stage::Sparse, Stage::Sft]);
     assert_eq!(config.before(Stage::Pretrain), None);
