@@ -7,11 +7,15 @@ use sferic_weights::SafeFile;
 use super::super::toy::{CONTEXT, config, engine_options, toy_folder};
 use super::*;
 
-/// One for a first token with an even id.
-struct Even;
+/// One for a first token with an even id. Notes what was asked.
+#[derive(Default)]
+struct Even {
+    asked: Vec<String>,
+}
 
 impl Rewarder for Even {
     fn rewards(&mut self, episodes: &[(&Asked, &Episode)]) -> Result<Vec<f64>, TrainError> {
+        self.asked.extend(episodes.iter().map(|(asked, _)| asked.task.id.clone()));
         let first = |episode: &Episode| episode.tokens[episode.draws[0].position];
         Ok(episodes.iter().map(|(_, episode)| f64::from(u8::from(first(episode).is_multiple_of(2)))).collect())
     }
@@ -21,12 +25,18 @@ fn run_toy(config: &GrpoConfig, folder: &Path, options: RunOptions) -> Result<(O
     let (start, output) = (folder.join("start"), folder.join("run"));
     let job = Job { config, seed: 11, start: &start, output: &output };
     let (device, engine) = (Device::flex(), engine_options());
-    let mut rows = Vec::new();
-    let outcome = run_with(&job, &Place { device: &device, engine: &engine }, &options, &mut Even, &mut |event| {
+    let (mut rows, mut rewarder) = (Vec::new(), Even::default());
+    let outcome = run_with(&job, &Place { device: &device, engine: &engine }, &options, &mut rewarder, &mut |event| {
         if let Event::Stepped(row) = event {
             rows.push(**row);
         }
     })?;
+    // A group stands together, and no step asks what another has asked.
+    let mut tasks: Vec<&String> = rewarder.asked.iter().step_by(config.group_size).collect();
+    let n_asked = tasks.len();
+    tasks.sort_unstable();
+    tasks.dedup();
+    assert_eq!((tasks.len(), n_asked), (rows.len() * config.prompts_per_step, rows.len() * config.prompts_per_step));
     Ok((outcome, rows))
 }
 
@@ -42,12 +52,12 @@ const MATH: &str = "thinking = 0.0\n[[tasks]]\ngenerators = [\"addition\"]\nleve
 #[test]
 fn what_is_rewarded_becomes_more_likely() {
     let folder = started(CONTEXT);
-    let text = "prompts_per_step = 4\ngroup_size = 8\nmax_tokens = 1\nlr = 3e-3\nkl_weight = 0.0";
-    let config = GrpoConfig { steps: 24, ..config(&format!("{}\n{MATH}", text.replace("lr = 3e-3\n", ""))) };
-    let (outcome, rows) = run_toy(&GrpoConfig { lr: 3e-3, ..config }, folder.path(), RunOptions::default()).unwrap();
+    let text = "prompts_per_step = 4\ngroup_size = 8\nmax_tokens = 1\nkl_weight = 0.0";
+    let config = GrpoConfig { steps: 32, lr: 3e-3, ..config(&format!("{text}\n{MATH}")) };
+    let (outcome, rows) = run_toy(&config, folder.path(), RunOptions::default()).unwrap();
     let mean = |rows: &[StepRow]| rows.iter().map(|row| row.reward).sum::<f64>() / rows.len() as f64;
-    let (before, after) = (mean(&rows[..2]), mean(&rows[20..]));
-    assert!(before < 0.7 && after > 0.9, "{before} {after}");
+    let (before, after) = (mean(&rows[..2]), mean(&rows[28..]));
+    assert!(after > 0.85 && after > before + 0.2, "{before} {after}");
     let row = rows[0];
     assert!((row.length, row.n_tokens) == (1.0, 32) && row.entropy > 1.0 && row.domains[0] == row.reward, "{row:?}");
     let model = outcome.model.unwrap();
