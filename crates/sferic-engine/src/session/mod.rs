@@ -144,7 +144,7 @@ impl Session {
     pub async fn logits(&mut self, prompt_ids: &[u32]) -> Result<Vec<f32>, EngineError> {
         let config = self.engine.config();
         check_prompt(prompt_ids, config.vocab_size, self.engine.plan().context, config.max_position_embeddings)?;
-        self.cached.resume(prompt_ids);
+        self.cached.resume(prompt_ids, self.experts.is_some());
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt_ids);
         loop {
@@ -152,7 +152,7 @@ impl Session {
             let end = prompt_ids.len().min(start + chunk);
             let wanted = if end == prompt_ids.len() { Wanted::Last } else { Wanted::Nothing };
             let (ids, attention) = (&prompt_ids[start..end], Attention::Selected);
-            let computed = self.engine.runtime().compute(&mut self.cached, ids, Feed::Prefill, wanted, &attention).await;
+            let computed = self.engine.runtime().compute(&mut self.cached, ids, Feed::Prefill, (wanted, false), &attention).await;
             match computed {
                 Ok(computed) if wanted == Wanted::Last => return Ok(computed.logits),
                 Ok(_) => {}
