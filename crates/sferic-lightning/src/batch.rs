@@ -196,8 +196,8 @@ impl Batch {
     /// Moves the replies to the first of as many rows as are wanted, and brings the device's state to what the host knows.
     fn rearrange(&mut self) {
         let wanted = self.wanted_rows();
-        let active: Vec<_> = self.rows.drain(..).flatten().collect();
-        self.rows = active.into_iter().map(Some).collect();
+        self.rows.retain(Option::is_some);
+        self.rows.iter_mut().flatten().for_each(|row| row.n_under_way = 0);
         self.rows.resize_with(wanted.max(self.rows.len()), || None);
         for (at, row) in self.rows.iter().enumerate() {
             match row {

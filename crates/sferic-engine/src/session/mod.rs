@@ -7,6 +7,7 @@ mod generation;
 mod output;
 
 pub use generation::Generation;
+pub(crate) use output::Output;
 
 use crate::runtime::Cached;
 use crate::sampler::{Sampler, SamplingParams};

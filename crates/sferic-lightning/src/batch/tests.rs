@@ -79,6 +79,12 @@ fn run(batch: &mut Batch) -> Replies {
     replies
 }
 
+fn push(batch: &mut Batch, orders: &[Order]) {
+    for order in orders {
+        batch.push(order.clone()).unwrap();
+    }
+}
+
 /// The reply of a sequence by itself.
 fn alone(model: &Model, order: &Order, settings: &BatchSettings) -> Vec<(u32, f32)> {
     let adjustments = settings.bias.clone().map(|bias| (order.counts.clone(), bias));
@@ -119,7 +125,7 @@ fn a_batch_draws_what_single_sequences_draw() {
             // One by one; few that are replaced as they end; matrices instead of vectors.
             for rows in [1, 3, 16] {
                 let mut batch = Batch::new(&model, settings(rows, sampling)).unwrap();
-                orders().into_iter().for_each(|order| drop(batch.push(order).unwrap()));
+                push(&mut batch, &orders());
                 let replies = run(&mut batch);
                 for (id, expected) in expected.iter().enumerate() {
                     assert_same(&replies[&id], expected, &format!("reply {id} of {rows} rows, {sampling:?}, moe {is_moe}"));
@@ -156,14 +162,18 @@ fn dense_rows_attend_to_everything_and_share_nothing() {
     let Some(model) = exact(false, 8192) else { return };
     let settings = BatchSettings { dense: true, ..settings(4, Sampling::GREEDY) };
     let order = |n, most| Order { prompt: prompt(3, n), most, seed: 0, counts: Vec::new() };
-    let orders = [order(130, 4), order(130, 4), order(90, 6), order(300, 8)];
+    let orders = [order(130, 4), order(130, 4), order(90, 6), order(300, 8), order(1, 70)];
+    // Whole pages of the first prompt are known, as they are with selections.
+    let known = alone(&model, &orders[0], &BatchSettings { dense: false, ..settings.clone() });
     let mut batch = Batch::new(&model, settings.clone()).unwrap();
-    orders.iter().for_each(|order| drop(batch.push(order.clone()).unwrap()));
+    push(&mut batch, &orders);
     let replies = run(&mut batch);
     for (id, order) in orders.iter().enumerate() {
         assert_same(&replies[&id], &alone(&model, order, &settings), &format!("reply {id}"));
     }
-    assert_eq!(model.sequence().resume(&orders[0].prompt), 0, "rows that attended to everything are not the model's");
+    assert_ne!(replies[&0], known, "selections change nothing here");
+    let text: Vec<u32> = prompt(3, 1).into_iter().chain(replies[&4].iter().map(|(token, _)| *token)).collect();
+    assert_eq!(model.sequence().resume(&text), 0, "rows that attended to everything are not the model's");
 }
 
 #[test]
@@ -187,7 +197,7 @@ fn replies_wait_for_room_and_one_that_never_fits_is_given_up() {
     let mut orders: Vec<_> = (0..6).map(|seed| order(seed, 60 + 10 * seed, 8)).collect();
     // Five pages, one of which is the batch's own.
     orders.insert(3, order(9, 250, 70));
-    orders.iter().for_each(|order| drop(batch.push(order.clone()).unwrap()));
+    push(&mut batch, &orders);
     let (mut replies, mut n_refused, mut most_active) = (Replies::new(), 0, 0);
     while !batch.is_empty() {
         match block_on(batch.step()) {
@@ -210,7 +220,7 @@ fn ends_interruptions_and_neighbours_change_no_other_reply() {
     let settings = settings(8, FILTERED);
     let mut batch = Batch::new(&model, settings.clone()).unwrap();
     let orders = orders();
-    orders[..8].iter().for_each(|order| drop(batch.push(order.clone()).unwrap()));
+    push(&mut batch, &orders[..8]);
     let drawing = Drawing { settings: FILTERED, seed: 77, n_draws: 0, adjustments: None, dense: false };
     let (mut draws, mut sequence, mut tokens) =
         (block_on(Draws::new(&model, drawing)).unwrap(), model.sequence(), prompt(40, 20));
@@ -221,9 +231,9 @@ fn ends_interruptions_and_neighbours_change_no_other_reply() {
         tokens.push(block_on(draws.next(&mut sequence, &tokens, true)).unwrap().token);
         match turn {
             1 => batch.end(1),
-            2 => orders[8..].iter().for_each(|order| drop(batch.push(order.clone()).unwrap())),
+            2 => push(&mut batch, &orders[8..]),
             // As a call that was dropped leaves it.
-            3 => batch.is_unsure = true,
+            3 => (batch.is_unsure, batch.ahead) = (true, None),
             _ => {}
         }
     }
@@ -241,12 +251,41 @@ fn ends_interruptions_and_neighbours_change_no_other_reply() {
 }
 
 #[test]
+fn caches_that_grow_meanwhile_are_the_ones_that_are_read() {
+    let Some(model) = exact(false, 8192) else { return };
+    let settings = settings(2, FILTERED);
+    let mut batch = Batch::new(&model, settings.clone()).unwrap();
+    let orders = [1, 2, 3].map(|seed| Order { prompt: prompt(seed, 40), most: 9, seed: seed.into(), counts: Vec::new() });
+    push(&mut batch, &orders[..2]);
+    let mut replies = Replies::new();
+    (0..3).for_each(|_| take(&mut replies, block_on(batch.step()).unwrap()));
+    let before = model.bytes()[1];
+    let _others: Vec<_> = (0..4)
+        .map(|seed| {
+            let mut other = model.sequence();
+            other.pretend(320, seed).unwrap();
+            other
+        })
+        .collect();
+    assert!(model.bytes()[1] > before);
+    // The third takes the row of the first, so that the step is the same.
+    batch.end(0);
+    batch.push(orders[2].clone()).unwrap();
+    for (id, reply) in run(&mut batch) {
+        replies.entry(id).or_default().extend(reply);
+    }
+    for (id, n) in [(0, 3), (1, 9), (2, 9)] {
+        assert_same(&replies[&id], &alone(&model, &orders[id], &settings)[..n], &format!("reply {id}"));
+    }
+}
+
+#[test]
 fn sixteen_bits_differ_by_their_rounding() {
     let Some(model) = model(true, Formats::new(WeightFormat::F16), CacheFormats::F16, 8192) else { return };
     for rows in [8, 16] {
         let settings = settings(rows, Sampling::GREEDY);
         let mut batch = Batch::new(&model, settings.clone()).unwrap();
-        orders().into_iter().for_each(|order| drop(batch.push(order).unwrap()));
+        push(&mut batch, &orders());
         let replies = run(&mut batch);
         let mut n_same = 0;
         for (id, order) in orders().iter().enumerate() {
