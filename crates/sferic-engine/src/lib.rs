@@ -24,6 +24,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod batch;
 mod chat;
 mod clock;
 #[cfg(not(target_family = "wasm"))]
@@ -45,6 +46,7 @@ mod testing;
 mod trace;
 mod verify;
 
+pub use batch::BatchReply;
 pub use chat::{Chat, ChatOptions, ChatTurn};
 #[cfg(not(target_family = "wasm"))]
 pub use convert::{ConvertProgress, convert_folder, convert_parts};

@@ -294,6 +294,29 @@ impl Device {
         Ok(new)
     }
 
+    /// Copies parts of buffers to parts of the same size, which may be of the same buffers; every part is read before one is written.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when there is no room for what is on its way.
+    pub fn copy(&self, pairs: &[(Buffer, Buffer)]) -> Result<(), GpuError> {
+        // WebGPU copies nothing inside of one buffer.
+        let between = self.allocate("copies", pairs.iter().map(|(part, _)| part.size).sum())?;
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy") });
+        for reading in [true, false] {
+            let mut at = 0;
+            for (old, new) in pairs {
+                if reading {
+                    encoder.copy_buffer_to_buffer(&old.whole, old.start, &between.whole, at, old.size);
+                } else {
+                    encoder.copy_buffer_to_buffer(&between.whole, at, &new.whole, new.start, old.size);
+                }
+                at += old.size;
+            }
+        }
+        self.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+
     /// Overwrites a part of a buffer before the next submission. `offset` is a multiple of four; the last word is padded with zeros.
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
         let whole = bytes.len() / 4 * 4;

@@ -125,6 +125,38 @@ impl Caches {
         Ok(self.pages.reserve(table, n_tokens)?)
     }
 
+    /// Whether so many more pages can be had.
+    pub(crate) fn has_room(&self, n_pages: usize) -> bool {
+        self.pages.free() + self.most_pages.saturating_sub(self.pages.total()) >= n_pages
+    }
+
+    /// A second table for the first `n_tokens` tokens of `table`: whole pages are shared, a page that is not full is copied.
+    pub(crate) fn fork(&mut self, device: &Device, table: &Table, n_tokens: usize) -> Result<Table, CacheError> {
+        let mut forked = self.pages.share(table, n_tokens);
+        let copied = self.reserve(device, &mut forked, n_tokens).and_then(|()| {
+            let whole = n_tokens / PAGE;
+            let pages = if n_tokens > whole * PAGE { Some((table.pages[whole], forked.pages[whole])) } else { None };
+            pages.map_or(Ok(()), |(from_page, to_page)| self.copy(device, from_page, to_page)).map_err(CacheError::from)
+        });
+        if let Err(error) = copied {
+            self.pages.release(&mut forked);
+            return Err(error);
+        }
+        Ok(forked)
+    }
+
+    /// Copies a page in every layer.
+    fn copy(&self, device: &Device, from_page: u32, to_page: u32) -> Result<(), GpuError> {
+        let mut pairs = Vec::new();
+        for (layer, bytes) in self.layers.iter().zip(&self.page_bytes) {
+            for (buffer, &bytes) in [&layer.latent, &layer.index].into_iter().zip(bytes).filter(|&(_, &bytes)| bytes > 0) {
+                let part = |page: u32| buffer.part(bytes * u64::from(page)..bytes * (u64::from(page) + 1));
+                pairs.push((part(from_page), part(to_page)));
+            }
+        }
+        device.copy(&pairs)
+    }
+
     fn grow(&mut self, device: &Device, n_pages: usize) -> Result<(), GpuError> {
         // One layer after the other, so that only one of them is there twice.
         for at in 0..self.layers.len() {

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod architecture;
+mod batch;
 mod cache;
 mod decode;
 mod draws;
@@ -20,6 +21,7 @@ mod terms;
 pub mod weights;
 mod workspace;
 
+pub use batch::{Batch, BatchDraw, BatchSettings, Order};
 pub use cache::{CacheError, CacheFormats};
 pub use decode::{Decoder, Drawn};
 pub use draws::{Draw, Drawing, Draws};

@@ -6,7 +6,7 @@ use crate::pages::{OutOfPages, PAGE, Table};
 use crate::record::{FIRST_BUCKET, Recorder, StepShape, partial_sizes};
 use crate::sequence::Sequence;
 use crate::weights::ModelWeights;
-use crate::workspace::{LOGIT_ROWS, Workspace};
+use crate::workspace::{LOGIT_ROWS, Ports, Workspace};
 use sferic_gpu::{Buffer, Device, GpuError, Graph, ReadBack, Task};
 use sferic_shaders::kernel::KernelError;
 use sferic_shaders::rope::append::Format;
@@ -131,6 +131,8 @@ struct Inner {
     weights: ModelWeights,
     settings: Settings,
     workspace: Workspace,
+    /// Of steps whose rows are of one text.
+    ports: Ports,
     state: Mutex<State>,
 }
 
@@ -198,7 +200,8 @@ impl Model {
         let workspace = Workspace::new(&device, &architecture, settings.context, settings.chunk, partial)?;
         let caches = Caches::new(&device, &architecture, settings.caches, settings.cached_tokens.div_ceil(PAGE))?;
         let state = State { generation: caches.generation, caches, recorded: HashMap::new(), table: Vec::new(), turn: 0 };
-        Ok(Self(Arc::new(Inner { device, architecture, weights, settings, workspace, state: Mutex::new(state) })))
+        let ports = workspace.ports();
+        Ok(Self(Arc::new(Inner { device, architecture, weights, settings, workspace, ports, state: Mutex::new(state) })))
     }
 
     /// The device.
@@ -244,19 +247,23 @@ impl Model {
     }
 
     pub(crate) fn key(&self, start: usize, rows: usize, request: Request) -> Key {
-        let end = start + rows;
-        let longest = self.0.workspace.n_pages * PAGE;
-        let bucket = end.next_power_of_two().max(FIRST_BUCKET).min(longest);
-        let top_k = self.0.architecture.indexer.as_ref().map(|indexer| indexer.top_k);
-        let sparse = !request.dense && top_k.is_some_and(|top_k| end > top_k);
         let logits = match request.logits {
             Logits::Last => (rows - 1, 1),
             Logits::None | Logits::All => (0, 0),
         };
-        Key { shape: StepShape { rows, bucket, sparse }, logits }
+        Key { shape: self.shape(start + rows, rows, request.dense), logits }
     }
 
-    fn recorder<'a>(&'a self, state: &'a State) -> Recorder<'a> {
+    /// The step of `rows` tokens that see up to `end` tokens.
+    pub(crate) fn shape(&self, end: usize, rows: usize, dense: bool) -> StepShape {
+        let longest = self.0.workspace.n_pages * PAGE;
+        let bucket = end.next_power_of_two().max(FIRST_BUCKET).min(longest);
+        let top_k = self.0.architecture.indexer.as_ref().map(|indexer| indexer.top_k);
+        StepShape { rows, bucket, sparse: !dense && top_k.is_some_and(|top_k| end > top_k) }
+    }
+
+    /// Lists the launches of a step on the caches' present buffers.
+    pub(crate) fn recorder<'a>(&'a self, state: &'a State, ports: &'a Ports) -> Recorder<'a> {
         let Inner { device, architecture, weights, settings, workspace, .. } = &*self.0;
         Recorder {
             architecture,
@@ -265,6 +272,7 @@ impl Model {
             hadamard: settings.hadamard,
             caches: &state.caches.layers,
             workspace,
+            ports,
             device: &device.capabilities,
             tasks: Vec::new(),
         }
@@ -282,7 +290,7 @@ impl Model {
                 if let Some(known) = state.recorded.get(&key) {
                     return Ok(known.clone());
                 }
-                let mut recorder = self.recorder(&state);
+                let mut recorder = self.recorder(&state, &self.0.ports);
                 let ends = recorder.step(key.shape)?;
                 if key.logits.1 > 0 {
                     recorder.logits(key.logits.0, key.logits.1)?;
@@ -310,7 +318,7 @@ impl Model {
             let n = LOGIT_ROWS.min(rows - first);
             let tasks: Vec<Task> = {
                 let state = self.state();
-                let mut recorder = self.recorder(&state);
+                let mut recorder = self.recorder(&state, &self.0.ports);
                 recorder.logits(first, n)?;
                 recorder.tasks
             };

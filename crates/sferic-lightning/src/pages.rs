@@ -139,6 +139,15 @@ impl Pages {
         table.pages.len() * PAGE
     }
 
+    /// Shares the full pages of `table`, which hold the first of its `n_tokens` tokens.
+    pub fn share(&mut self, table: &Table, n_tokens: usize) -> Table {
+        let whole = n_tokens / PAGE;
+        let shared =
+            Table { pages: table.pages[..whole].to_vec(), hashes: table.hashes[..whole.min(table.hashes.len())].to_vec() };
+        shared.pages.iter().for_each(|&page| self.holders[page as usize] += 1);
+        shared
+    }
+
     /// Makes the full pages of `table` known, after the tokens that they hold have been computed.
     pub fn publish(&mut self, table: &mut Table, tokens: &[u32]) {
         for at in table.hashes.len()..tokens.len() / PAGE {
@@ -279,6 +288,27 @@ mod tests {
         // A page that is not full is the sequence's own.
         pages.truncate(&mut table, 10);
         assert_eq!((table.pages.len(), pages.kept(&table, 10)), (1, 10));
+    }
+
+    #[test]
+    fn whole_pages_are_shared_and_never_written_by_either() {
+        let mut pages = Pages::new(4);
+        let said = tokens(PAGE + 7, 1);
+        for known in [false, true] {
+            let mut first = Table::default();
+            pages.reserve(&mut first, said.len()).unwrap();
+            if known {
+                pages.publish(&mut first, &said);
+            }
+            let mut second = pages.share(&first, said.len());
+            assert_eq!(second.pages, first.pages[..1]);
+            pages.reserve(&mut second, said.len()).unwrap();
+            assert_ne!(second.pages[1], first.pages[1]);
+            assert_eq!((pages.kept(&first, 9), pages.kept(&second, 9)), (0, 0));
+            pages.release(&mut first);
+            pages.release(&mut second);
+            assert_eq!(pages.free(), 4);
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub fn programs(
     let workspace = Workspace::outline(device, architecture, settings.context, settings.chunk, partial)?;
     let cache = LayerCache { latent: workspace.h.clone(), index: workspace.h.clone() };
     let caches = vec![cache; architecture.layers.len()];
+    let ports = workspace.ports();
     let mut recorder = Recorder {
         architecture,
         weights: &weights,
@@ -37,6 +38,7 @@ pub fn programs(
         hadamard: settings.hadamard,
         caches: &caches,
         workspace: &workspace,
+        ports: &ports,
         device: &device.capabilities,
         tasks: Vec::new(),
     };

@@ -10,7 +10,7 @@ use crate::cache::{CacheFormats, LayerCache};
 use crate::pages::PAGE;
 use crate::terms::{key_format, rule};
 use crate::weights::{Layer, Matrix, ModelWeights};
-use crate::workspace::{LOGIT_ROWS, PartialSizes, Queries, Workspace};
+use crate::workspace::{LOGIT_ROWS, PartialSizes, Ports, Queries, Workspace};
 use sferic_gpu::{Buffer, Task};
 use sferic_shaders::attention::mla_decode::Slots;
 use sferic_shaders::indexer::index_scores::{self, IndexScores};
@@ -36,6 +36,7 @@ pub(crate) struct Recorder<'a> {
     pub(crate) hadamard: bool,
     pub(crate) caches: &'a [LayerCache],
     pub(crate) workspace: &'a Workspace,
+    pub(crate) ports: &'a Ports,
     pub(crate) device: &'a Capabilities,
     pub(crate) tasks: Vec<Task>,
 }
@@ -73,17 +74,17 @@ impl<'a> Recorder<'a> {
     /// Adds the whole of a step but the head; returns the number of launches before the layers, and for each layer those up to its selection
     /// and up to its end.
     pub(crate) fn step(&mut self, shape: StepShape) -> Result<(usize, Vec<[usize; 2]>), KernelError> {
-        let (a, w) = (self.architecture, self.workspace);
+        let (a, w, ports) = (self.architecture, self.workspace, self.ports);
         let (t, d) = (shape.rows as u32, a.d_model as u32);
         let table = &self.weights.embedding;
         let launch = embed::Embed { format: table.format }
             .launch(embed::Params { v: table.o, i: table.i, t, y_stride: d, y_offset: 0 }, self.device)?;
-        let buffers = self.with_matrix(&[&w.tokens], table, &[&w.h]);
+        let buffers = self.with_matrix(&[&ports.tokens], table, &[&w.h]);
         self.push(launch, &buffers);
         let n_positions = (w.n_pages * PAGE) as u32;
-        let params = step::Params { t, rows: n_positions, pages: w.n_pages as u32 };
+        let params = step::Params { t, rows: n_positions, pages: w.n_pages as u32, table_stride: ports.table_stride as u32 };
         let launch = step::RopeStep { rope: a.d_rope as u32 }.launch(params, self.device)?;
-        self.push(launch, &[&w.rope_table, &w.positions, &w.block_table, &w.step]);
+        self.push(launch, &[&w.rope_table, &ports.positions, &ports.block_table, &w.step]);
         let prologue = self.tasks.len();
         let mut ends = Vec::with_capacity(self.weights.layers.len());
         for ((layer, cache), single) in self.weights.layers.iter().zip(self.caches).zip(&w.single) {
@@ -100,8 +101,15 @@ impl<'a> Recorder<'a> {
         debug_assert!(rows <= LOGIT_ROWS);
         let (a, w) = (self.architecture, self.workspace);
         let x = Rows { offset: first * a.d_model, ..Rows::dense(&w.h, a.d_model) };
-        let y = Rows::dense(&w.logits, a.vocab.next_multiple_of(4));
+        let y = Rows::dense(&self.ports.logits, a.vocab.next_multiple_of(4));
         self.vectors(rows, &self.weights.head, x, y, Some((&self.weights.norm, a.norm_eps)), false)
+    }
+
+    /// Adds the logits of all `rows`; the ports have room for them.
+    pub(crate) fn head(&mut self, rows: usize) -> Result<(), KernelError> {
+        let (x, norm) = self.input(rows, &self.weights.norm)?;
+        let y = Rows::dense(&self.ports.logits, self.architecture.vocab.next_multiple_of(4));
+        self.product(rows, &self.weights.head, x, y, norm, false)
     }
 
     /// The residual stream as the input of products behind `gain`: few rows are normalised by the products themselves.
@@ -203,7 +211,8 @@ impl<'a> Recorder<'a> {
         queries: &'a Queries,
         shape: StepShape,
     ) -> Result<(), KernelError> {
-        let (a, w) = (self.architecture, self.workspace);
+        let (a, w, ports) = (self.architecture, self.workspace, self.ports);
+        let own_tables = ports.table_stride > 0;
         let Some(indexer) = own_indexer(a, layer).filter(|_| shape.sparse) else { return Ok(()) };
         let (q_stride, w_stride, k) = (layer.queries.o.next_multiple_of(4), layer.projections.stride, indexer.top_k as u32);
         for first in (0..shape.rows).step_by(w.score_rows) {
@@ -216,12 +225,22 @@ impl<'a> Recorder<'a> {
                 w_stride,
                 w_offset: layer.projections.index_w + first as u32 * w_stride,
                 scores_stride: shape.bucket as u32,
+                table_stride: ports.table_stride as u32,
             };
             let (heads, dim, format) = (indexer.n_heads as u32, indexer.d_head as u32, key_format(self.formats.index));
-            let launch = IndexScores::best(heads, dim, format, rows, self.device).launch(params, self.device)?;
+            let spec = if own_tables {
+                IndexScores::best_alone(heads, dim, format, self.device)
+            } else {
+                IndexScores::best(heads, dim, format, rows, self.device)
+            };
+            let launch = spec.launch(params, self.device)?;
             let words = |n: u64| 4 * n * first as u64..4 * n * (first as u64 + u64::from(rows));
-            let positions = w.positions.part(words(1));
-            self.push(launch, &[&queries.projected, &w.projections, &cache.index, &w.block_table, &positions, &w.scores]);
+            let positions = ports.positions.part(words(1));
+            let mut table = ports.block_table.clone();
+            if own_tables {
+                table = table.part(words(ports.table_stride as u64));
+            }
+            self.push(launch, &[&queries.projected, &w.projections, &cache.index, &table, &positions, &w.scores]);
             let params = top_k::Params { rows, k, stride: shape.bucket as u32 };
             let selected = w.selected.part(words(u64::from(k)));
             let buffers = [&w.scores, &positions, &selected, &w.top_k];
@@ -344,20 +363,37 @@ impl<'a> Recorder<'a> {
 /// Values that partial results of attention and selection take in the largest step.
 pub(crate) fn partial_sizes(a: &Architecture, formats: CacheFormats, context: usize, device: &Capabilities) -> PartialSizes {
     let mut most = PartialSizes::default();
-    let longest = context.next_multiple_of(PAGE);
-    let buckets = || std::iter::successors(Some(FIRST_BUCKET.min(longest)), |&b| (b < longest).then(|| (2 * b).min(longest)));
-    for slots in [Slots::Dense, Slots::Selected] {
-        for (rows, bucket) in (1..=FEW).flat_map(|rows| buckets().map(move |bucket| (rows, bucket))) {
-            let (spec, sizes) = attention::mla(a, formats, slots, rows, bucket, device);
-            most.partials = most.partials.max(spec.partials_len(&sizes));
-            most.stats = most.stats.max(spec.stats_len(&sizes));
-        }
-    }
+    let buckets = || buckets(context);
+    [most.partials, most.stats] = attention_sizes(a, formats, context, 1..=FEW, device);
     // Few rows are what is selected in two launches; more of them are tried all the same, since the kernel decides.
     let Some(indexer) = &a.indexer else { return most };
     for (rows, bucket) in (0..=9).flat_map(|log| buckets().map(move |bucket| (1 << log, bucket as u32))) {
         let params = top_k::Params { rows, k: indexer.top_k as u32, stride: bucket };
         most.top_k = most.top_k.max(TopK::best(device).scratch_words(params, device) as usize);
+    }
+    most
+}
+
+/// Sizes of the context that steps are made for.
+fn buckets(context: usize) -> impl Iterator<Item = usize> {
+    let longest = context.next_multiple_of(PAGE);
+    std::iter::successors(Some(FIRST_BUCKET.min(longest)), move |&b| (b < longest).then(|| (2 * b).min(longest)))
+}
+
+/// Values that partial sums of attention and their statistics take at most, in steps of these numbers of `rows`.
+pub(crate) fn attention_sizes(
+    a: &Architecture,
+    formats: CacheFormats,
+    context: usize,
+    rows: impl Iterator<Item = usize>,
+    device: &Capabilities,
+) -> [usize; 2] {
+    let mut most = [0; 2];
+    for (rows, bucket) in rows.flat_map(|rows| buckets(context).map(move |bucket| (rows, bucket))) {
+        for slots in [Slots::Dense, Slots::Selected] {
+            let (spec, sizes) = attention::mla(a, formats, slots, rows, bucket, device);
+            most = [most[0].max(spec.partials_len(&sizes)), most[1].max(spec.stats_len(&sizes))];
+        }
     }
     most
 }

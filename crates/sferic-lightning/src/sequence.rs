@@ -76,6 +76,13 @@ impl Sequence {
         Ok(self.model.state().caches.reserve(self.model.device(), &mut self.table, n_tokens)?)
     }
 
+    /// Another sequence of the same tokens, with whole pages shared and the last one copied.
+    pub(crate) fn fork(&self) -> Result<Self, ModelError> {
+        let n_tokens = self.tokens.len();
+        let table = self.model.state().caches.fork(self.model.device(), &self.table, n_tokens)?;
+        Ok(Self { model: self.model.clone(), table, tokens: self.tokens.clone(), shared: self.shared })
+    }
+
     /// Takes tokens as computed.
     pub(crate) fn computed(&mut self, ids: impl IntoIterator<Item = u32>) {
         self.tokens.extend(ids);

@@ -66,6 +66,19 @@ pub(crate) struct Workspace {
     pub(crate) single: Vec<Queries>,
 }
 
+/// What a step reads, and what it leaves in sizes that depend on whose its rows are.
+#[derive(Debug, Clone)]
+pub(crate) struct Ports {
+    pub(crate) tokens: Buffer,
+    pub(crate) positions: Buffer,
+    pub(crate) block_table: Buffer,
+    /// Words from the block table of a row to that of the next; 0 where all rows are of one text.
+    pub(crate) table_stride: usize,
+    pub(crate) partials: Buffer,
+    pub(crate) stats: Buffer,
+    pub(crate) logits: Buffer,
+}
+
 /// Queries of a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Queries {
@@ -290,6 +303,19 @@ impl Workspace {
         let tables = sizes.n_pages * PAGE * a.d_rope + sizes.rows;
         let single = a.layers.len() * query_words(a).iter().sum::<usize>();
         4 * (sizes.words.iter().map(|&(_, words)| words.max(1)).sum::<usize>() + tables + single) as u64
+    }
+
+    /// The ports of a step whose rows are of one text.
+    pub(crate) fn ports(&self) -> Ports {
+        Ports {
+            tokens: self.tokens.clone(),
+            positions: self.positions.clone(),
+            block_table: self.block_table.clone(),
+            table_stride: 0,
+            partials: self.partials.clone(),
+            stats: self.stats.clone(),
+            logits: self.logits.clone(),
+        }
     }
 
     /// Bytes of all buffers.

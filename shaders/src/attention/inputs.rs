@@ -37,15 +37,30 @@ pub(crate) struct Setup {
     pub(crate) growth: f32,
     /// Filled slots of each query, repeated; in a dense case, positions + 1.
     pub(crate) filled: &'static [u32],
+    /// Whether each query has a block table of its own.
+    pub(crate) own_tables: bool,
 }
 
 /// The inputs of a case.
 pub(crate) struct Inputs {
     pub(crate) q: Vec<f32>,
     pub(crate) cache: Vec<u8>,
+    /// One, or one after the other for each query.
     pub(crate) block_table: Vec<u32>,
+    /// Entries from the table of a query to that of the next, or 0.
+    pub(crate) table_stride: u32,
     /// Positions of each query's slots, −1 where unfilled.
     pub(crate) slots: Vec<Vec<i64>>,
+}
+
+impl Inputs {
+    /// The block table of query `t`.
+    pub(crate) fn table(&self, t: usize) -> &[u32] {
+        match self.table_stride as usize {
+            0 => &self.block_table,
+            stride => &self.block_table[t * stride..(t + 1) * stride],
+        }
+    }
 }
 
 impl Setup {
@@ -80,12 +95,18 @@ impl Setup {
         let q_scale = self.spread / (SCALE * 0.26 * (width as f32).sqrt());
         let mut q = random.vector((Q_OFFSET + self.t * self.q_stride()) as usize, q_scale);
         let pages = self.context.div_ceil(64) + 1;
-        let mut block_table: Vec<u32> = (0..pages).collect();
-        for i in (1..pages).rev() {
-            block_table.swap(i as usize, random.below(i + 1) as usize);
+        let n_tables = if self.own_tables { self.t } else { 1 };
+        let mut block_table = Vec::new();
+        for _ in 0..n_tables {
+            let mut table: Vec<u32> = (0..pages).collect();
+            for i in (1..pages).rev() {
+                table.swap(i as usize, random.below(i + 1) as usize);
+            }
+            block_table.extend(table);
         }
         let mut cache = self.cache_rows(pages as usize * 64, &mut random);
-        if self.growth > 0.0 {
+        // Scores grow along one table.
+        if self.growth > 0.0 && !self.own_tables {
             for t in 0..self.t {
                 for head in 0..self.h as usize {
                     q[(Q_OFFSET + t * self.q_stride()) as usize + head * width] = self.growth / SCALE;
@@ -94,7 +115,7 @@ impl Setup {
             self.grow(&mut cache, &block_table);
         }
         let slots = (0..self.t as usize).map(|t| self.slots(t, &mut random)).collect();
-        Inputs { q, cache, block_table, slots }
+        Inputs { q, cache, block_table, table_stride: if self.own_tables { pages } else { 0 }, slots }
     }
 
     /// Sets the first value of each row to its position over the context; in e4m3, to the nearest below of 1/16 … 1.
@@ -147,7 +168,7 @@ impl Setup {
     /// A verdict over every output in buffer `u`, against the oracle.
     pub(crate) fn check(&self, inputs: &Inputs, u: usize, tolerance: f64) -> Check {
         let (width, h, n) = (self.width(), self.h as usize, self.n_slots as usize);
-        let rows: Vec<f64> = (0..inputs.block_table.len() * 64).flat_map(|row| self.row_values(&inputs.cache, row)).collect();
+        let rows: Vec<f64> = (0..inputs.table(0).len() * 64).flat_map(|row| self.row_values(&inputs.cache, row)).collect();
         let mut expected = Vec::new();
         for (t, slots) in inputs.slots.iter().enumerate() {
             let at = (Q_OFFSET + t as u32 * self.q_stride()) as usize;
@@ -155,7 +176,7 @@ impl Setup {
             let mut slots = slots.clone();
             slots.resize(n, -1);
             let sizes = [h, width, n];
-            expected.push(mla_decode(&q, &rows, &inputs.block_table, &slots, sizes, self.c as usize, f64::from(SCALE)));
+            expected.push(mla_decode(&q, &rows, inputs.table(t), &slots, sizes, self.c as usize, f64::from(SCALE)));
         }
         let stride = self.u_stride();
         Box::new(move |out: &Outputs| {
@@ -179,7 +200,7 @@ impl Setup {
         Box::new(move |out: &Outputs| {
             let (u, t) = (out.f32s(u), setup.t - 1);
             let slots: Vec<usize> = inputs.slots[t as usize].iter().filter_map(|&s| usize::try_from(s).ok()).collect();
-            let row = |s: usize| setup.row_values(&inputs.cache, inputs.block_table[s / 64] as usize * 64 + s % 64);
+            let row = |s: usize| setup.row_values(&inputs.cache, inputs.table(t as usize)[s / 64] as usize * 64 + s % 64);
             let mut worst = 0.0_f64;
             for head in [0, setup.h as usize - 1] {
                 let at = (Q_OFFSET + t * setup.q_stride()) as usize + head * width;

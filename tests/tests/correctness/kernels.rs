@@ -2,8 +2,8 @@
 
 use pollster::block_on;
 use sferic_engine::{
-    ComputePath, DeviceChoice, Engine, EngineError, EngineOptions, Event, Matrix, SamplingParams, Session, Stats, TraceRequest,
-    WeightPrecision,
+    ComputePath, DeviceChoice, Engine, EngineError, EngineOptions, Event, Matrix, SamplingParams, Session, Stats, StopReason,
+    TraceRequest, WeightPrecision,
 };
 use sferic_testkit::{device, fixture, model::token_ids};
 
@@ -169,6 +169,31 @@ fn the_device_draws_what_the_host_draws() {
         for ((_, host), (_, device)) in host.iter().zip(&device) {
             assert!((host - device).abs() < 1e-5 * (1.0 + host.abs()), "{host} on the host, {device} on the device: {params:?}");
         }
+    }
+}
+
+/// Replies to prompts of one beginning and of none in common, some of which end early.
+#[test]
+fn a_batch_replies_as_its_sessions_would() {
+    let Some(engine) = engine(256) else { return };
+    let lengths = [30, 30, 30, 1, 100, 100, 64, 200, 77, 5, 130, 250];
+    let prompts: Vec<_> = lengths.iter().map(|&n| prompt(n as u64, n)).collect();
+    let seeds: Vec<u64> = (1..=12).collect();
+    for params in sampling() {
+        let params = SamplingParams { max_tokens: Some(12), ..params };
+        let replies = block_on(engine.generate_batch(&prompts, &params, &seeds)).unwrap();
+        for ((prompt, &seed), reply) in prompts.iter().zip(&seeds).zip(&replies) {
+            let alone = drawn(&mut engine.session(), prompt, &SamplingParams { seed: Some(seed), ..params.clone() }, false);
+            assert_eq!(reply.token_ids, alone.iter().map(|(token, _)| *token).collect::<Vec<_>>(), "{params:?}");
+            for (found, (_, expected)) in reply.logprobs.iter().zip(&alone) {
+                assert!((found - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{found} in a batch, {expected} alone");
+            }
+            let full = prompt.len() + 12 > 257;
+            assert_eq!(reply.reason, if full { StopReason::ContextFull } else { StopReason::MaxTokens });
+        }
+        let logprobs = SamplingParams { top_logprobs: 1, max_tokens: Some(2), ..params };
+        let one_by_one = block_on(engine.generate_batch(&prompts[..2], &logprobs, &seeds[..2])).unwrap();
+        assert_eq!(one_by_one[1].token_ids, replies[1].token_ids[..2]);
     }
 }
 

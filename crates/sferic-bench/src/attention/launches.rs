@@ -47,6 +47,7 @@ impl Launches {
             w_stride: shape.index_heads,
             w_offset: 0,
             scores_stride: stride,
+            table_stride: 0,
         };
         let scores = Step { launch: index.launch(sizes, device)?, buffers: (0..6).collect() };
         let select = TopK::best(device);
@@ -90,6 +91,7 @@ impl Attention {
             q_offset: 0,
             u_stride: heads * latent,
             u_offset: 0,
+            table_stride: 0,
             n_slots: selected,
             scale: SCALE,
         };
@@ -112,6 +114,7 @@ impl Attention {
             q_offset: 0,
             u_stride: shape.heads * shape.latent,
             u_offset: 0,
+            table_stride: 0,
             n_slots,
             n_splits: spec.splits(t, shape.heads, n_slots),
             scale: SCALE,

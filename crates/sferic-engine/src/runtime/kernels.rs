@@ -288,7 +288,7 @@ fn slots(rows: &[Vec<i32>], top_k: usize) -> Vec<i32> {
     all
 }
 
-fn model_error(doing: &'static str, error: ModelError) -> EngineError {
+pub(super) fn model_error(doing: &'static str, error: ModelError) -> EngineError {
     match error {
         ModelError::CacheFormat { .. } => EngineError::NoKernels { why: error.to_string() },
         ModelError::Full(full) => EngineError::CachesFull { message: full.to_string() },

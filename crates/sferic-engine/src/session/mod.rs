@@ -8,6 +8,7 @@ mod generation;
 mod output;
 
 pub use generation::Generation;
+pub(crate) use output::Output;
 
 use crate::runtime::{Attention, Cached, Feed, Wanted};
 use crate::sampler::{Sampler, SamplingParams};

@@ -5,14 +5,14 @@ use crate::{Engine, EngineError};
 use sferic_text::{DetokenizeStream, StopMatcher, Tokenizer};
 
 /// The text side of one reply. Without a tokenizer there is none.
-pub(super) struct Output {
+pub(crate) struct Output {
     text: Option<(Tokenizer, DetokenizeStream)>,
     stops: Vec<String>,
     matcher: StopMatcher,
 }
 
 impl Output {
-    pub(super) fn new(engine: &Engine, params: &SamplingParams) -> Result<Self, EngineError> {
+    pub(crate) fn new(engine: &Engine, params: &SamplingParams) -> Result<Self, EngineError> {
         let text = match engine.tokenizer() {
             Ok(tokenizer) => Some((tokenizer.clone(), DetokenizeStream::new(tokenizer, true))),
             Err(_) if params.stop.is_empty() => None,
@@ -35,7 +35,7 @@ impl Output {
     }
 
     /// Takes the next token; returns the text that can be shown now and the stop string that it ended with.
-    pub(super) fn push(&mut self, token_id: u32) -> Result<(String, Option<String>), EngineError> {
+    pub(crate) fn push(&mut self, token_id: u32) -> Result<(String, Option<String>), EngineError> {
         let Some((_, stream)) = &mut self.text else { return Ok(Default::default()) };
         let text = stream.push(token_id)?.unwrap_or_default();
         let output = self.matcher.push(&text);

@@ -126,24 +126,27 @@ impl<'a> Recorder<'a> {
     ) -> Result<(), KernelError> {
         let (a, w) = (self.architecture, self.workspace);
         let slots = if shape.sparse && layer.kind.selection != Selection::All { Slots::Selected } else { Slots::Dense };
+        let ports = self.ports;
         let (spec, sizes) = mla(self.architecture, self.formats, slots, shape.rows, shape.bucket, self.device);
-        let which = if slots == Slots::Selected { &w.selected } else { &w.positions };
-        if shape.rows > FEW {
+        let sizes = Sizes { table_stride: ports.table_stride as u32, ..sizes };
+        let which = if slots == Slots::Selected { &w.selected } else { &ports.positions };
+        // Rows of many texts are too few to fill a device with one workgroup for each.
+        if shape.rows > FEW && ports.table_stride == 0 {
             let MlaDecode { c, r, format, .. } = spec;
-            let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale, .. } = sizes;
-            let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale };
+            let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, table_stride, scale, .. } = sizes;
+            let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, table_stride, scale };
             let launch = MlaPrefill::best(c, r, h, format, slots, self.device).launch(&sizes, self.device)?;
-            self.push(launch, &[&queries.full, &cache.latent, &w.block_table, which, &w.u]);
+            self.push(launch, &[&queries.full, &cache.latent, &ports.block_table, which, &w.u]);
             let u = Rows { batch: a.kv_rank, ..Rows::dense(&w.u, a.n_heads * a.kv_rank) };
             let o = Rows { batch: a.d_value, ..Rows::dense(&w.o, a.n_heads * a.d_value) };
             return self.product(shape.rows, &layer.value, u, o, None, false);
         }
         let [partial, _] = spec.launch(&sizes, self.device)?;
-        self.push(partial, &[&queries.full, &cache.latent, &w.block_table, which, &w.partials, &w.stats]);
+        self.push(partial, &[&queries.full, &cache.latent, &ports.block_table, which, &ports.partials, &ports.stats]);
         let output = mla_value::Output { v: a.d_value as u32, stride: (a.n_heads * a.d_value) as u32, offset: 0 };
         let value = MlaValue::best(spec.c, layer.value.format, sizes.t, sizes.h);
         let launch = value.launch(spec, &sizes, output, self.device)?;
-        let buffers = self.with_matrix(&[&w.partials, &w.stats], &layer.value, &[&w.o]);
+        let buffers = self.with_matrix(&[&ports.partials, &ports.stats], &layer.value, &[&w.o]);
         self.push(launch, &buffers);
         Ok(())
     }
@@ -178,6 +181,7 @@ pub(super) fn mla(
         u_offset: 0,
         n_slots,
         n_splits: spec.splits(t, h, n_slots),
+        table_stride: 0,
         scale: a.softmax_scale as f32,
     };
     (spec, sizes)

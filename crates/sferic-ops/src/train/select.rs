@@ -97,6 +97,7 @@ impl Passes {
                     w_stride: n_heads as u32,
                     w_offset: (row * n_heads) as u32,
                     scores_stride: stride as u32,
+                    table_stride: 0,
                 };
                 let best = top_k::Params { rows, k: k as u32, stride: stride as u32 };
                 let bits =

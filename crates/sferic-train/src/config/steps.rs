@@ -125,19 +125,29 @@ impl RunConfig {
             return self.chats.clone().ok_or_else(missing);
         };
         let folder = self.step_folder(Step::Collect);
-        let weight = (1.0 - distill.chats_share) / self.specialists.len().max(1) as f64;
-        let mut sources = Vec::new();
+        let mut files = Vec::new();
         for specialist in &self.specialists {
             let path = folder.join(format!("{}.jsonl", specialist.name));
-            if !path.exists() {
+            // The path is absolute, or relative to where the program runs, as the others are by now.
+            let path = std::path::absolute(&path).map_err(TrainError::io("find the conversations", &path))?;
+            let Ok(file) = std::fs::metadata(&path) else {
                 let expected =
                     format!("the conversations of the specialist `{}`; run `sferic train collect` first", specialist.name);
                 return Err(TrainError::config("distill", expected, format!("no {}", path.display())));
+            };
+            // A specialist that was never right has nothing to teach.
+            if file.len() > 0 {
+                files.push((&specialist.name, path));
             }
-            // The path is absolute, or relative to where the program runs, as the others are by now.
-            let path = std::path::absolute(&path).map_err(TrainError::io("find the conversations", &path))?;
-            let source =
-                json!({ "name": format!("specialist-{}", specialist.name), "path": path, "format": "chats", "weight": weight });
+        }
+        if files.is_empty() {
+            let expected = "a specialist with a right reply; ask easier tasks in `specialists`, or train `sft` for longer";
+            return Err(TrainError::config("distill", expected, format!("no conversation in {}", folder.display())));
+        }
+        let weight = (1.0 - distill.chats_share) / files.len() as f64;
+        let mut sources = Vec::new();
+        for (name, path) in files {
+            let source = json!({ "name": format!("specialist-{name}"), "path": path, "format": "chats", "weight": weight });
             let source: SourceConfig = serde_json::from_value(source)
                 .map_err(|error| TrainError::config("distill", "conversations", error.to_string()))?;
             sources.push(source);

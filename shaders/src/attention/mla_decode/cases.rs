@@ -35,9 +35,13 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         match spec.slots {
             Selected => {
                 setups.push(setup(spec, [4, heads, 100, 300], 3, &[100, 0, 1, 70]));
+                setups.push(own_tables(setup(spec, [3, 16, 70, 300], 2, &[70, 66, 0])));
                 setups.push(setup(spec, [1, 16, 64, 64], 1, &[64]));
             }
-            Dense => setups.push(setup(spec, [3, heads, 200, 200], 2, &[200, 1, 97])),
+            Dense => {
+                setups.push(setup(spec, [3, heads, 200, 200], 2, &[200, 1, 97]));
+                setups.push(own_tables(setup(spec, [3, 16, 200, 200], 2, &[200, 65, 130])));
+            }
         }
         // Scores that grow along one split: the running maximum must rise in every step.
         setups.push(growing(setup(spec, [1, 16, 256, 256], 1, &[256])));
@@ -62,6 +66,7 @@ fn steps(spec: MlaDecode, device: &Capabilities) -> Vec<Setup> {
             Slots::Selected => push([4, 24, 100, 300], &[100, 0, 1, 70]),
             Slots::Dense => push([3, 16, 200, 200], &[200, 1, 97]),
         }
+        setups.push(own_tables(setup(spec, [2, 16, 96, 200], spec.splits(2, 16, 96), &[96, 70])));
         setups.push(growing(setup(spec, [1, 5, 256, 256], spec.splits(1, 5, 256), &[256])));
     }
     setups
@@ -135,8 +140,14 @@ fn splits_to_try(spec: MlaDecode, t: u32, h: u32, n_slots: u32) -> Vec<u32> {
 
 fn setup(spec: MlaDecode, [t, h, n_slots, context]: [u32; 4], n_splits: u32, filled: &'static [u32]) -> Setup {
     let MlaDecode { c, r, format, slots, .. } = spec;
-    let inputs = inputs::Setup { c, r, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled };
+    let inputs =
+        inputs::Setup { c, r, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled, own_tables: false };
     Setup { spec, n_splits, inputs }
+}
+
+/// The same with a block table of each query's own.
+fn own_tables(setup: Setup) -> Setup {
+    Setup { inputs: inputs::Setup { own_tables: true, ..setup.inputs }, ..setup }
 }
 
 /// The same with scores that grow along the positions.
@@ -145,11 +156,11 @@ fn growing(setup: Setup) -> Setup {
 }
 
 impl Setup {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&self, table_stride: u32) -> Sizes {
         let inputs::Setup { t, h, n_slots, .. } = self.inputs;
         let (q_stride, u_stride) = (self.inputs.q_stride(), self.inputs.u_stride());
         let (q_offset, u_offset, n_splits, scale) = (Q_OFFSET, U_OFFSET, self.n_splits, SCALE);
-        Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, n_splits, scale }
+        Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, n_splits, table_stride, scale }
     }
 
     fn tolerance(&self) -> f64 {
@@ -158,10 +169,12 @@ impl Setup {
 
     /// The case with a verdict.
     fn with(&self, inputs: &Inputs, check: Check, device: &Capabilities) -> Result<Case, KernelError> {
-        let (spec, sizes) = (self.spec, self.sizes());
+        let (spec, sizes) = (self.spec, self.sizes(inputs.table_stride));
         let [partial, combine] = spec.launch(&sizes, device)?;
         let Sizes { t, h, n_slots, n_splits, .. } = sizes;
-        let name = format!("{} T={t} H={h} K={n_slots} splits={n_splits} growth={}", partial.program.name, self.inputs.growth);
+        let own = if self.inputs.own_tables { " own tables" } else { "" };
+        let name =
+            format!("{} T={t} H={h} K={n_slots} splits={n_splits} growth={}{own}", partial.program.name, self.inputs.growth);
         // Garbage in the scratch buffers: what was not written must not count.
         let garbage = |n| Init::Bytes(vec![0xFF; 4 * n]);
         let slots_in_all = self.inputs.slots_in_all(inputs);

@@ -28,9 +28,9 @@ fn find_row(t: u32, first: u32, end: u32, i: u32) {
         position = slot_position(t, first + i);
     }
     if position >= 0 {
-        sh_row[i] = physical_row(u32(position));
+        sh_row[i] = physical_row(t, u32(position));
     } else {
-        sh_row[i] = physical_row(u32(slot_position(t, first))) | UNFILLED;
+        sh_row[i] = physical_row(t, u32(slot_position(t, first))) | UNFILLED;
     }
 }
 

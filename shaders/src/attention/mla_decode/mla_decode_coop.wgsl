@@ -42,13 +42,13 @@ fn row_of(t: u32, slot: u32, end: u32) -> u32 {
         position = slot_position(t, slot);
     }
     if position >= 0 {
-        return physical_row(u32(position));
+        return physical_row(t, u32(position));
     }
     let first = slot / ROWS * ROWS;
     if first < end {
         position = slot_position(t, first);
     }
-    return physical_row(u32(max(position, 0))) | UNFILLED;
+    return physical_row(t, u32(max(position, 0))) | UNFILLED;
 }
 
 // Adds the partial scores, masks unfilled slots, and turns scores into probabilities. Eight lanes share a head.

@@ -98,7 +98,7 @@ fn main(@builtin(local_invocation_index) lid: u32, @builtin(workgroup_id) wid: v
     // so that what is staged for it is finite.
     let row = lid / ROW_LANES;
     let item = lid % ROW_LANES;
-    let from_row = physical_row(u32(max(position_of(t, first + row, end), 0)));
+    let from_row = physical_row(t, u32(max(position_of(t, first + row, end), 0)));
     var items: array<Item, LOADS>;
     for (var n = 0u; n < LOADS; n += 1u) { // unrolled
         items[n] = fetch(from_row, min(item + n * ROW_LANES, ITEMS - 1u));

@@ -118,6 +118,8 @@ pub struct Sizes {
     pub n_slots: u32,
     /// Splits of the slots; see [`MlaDecode::splits`].
     pub n_splits: u32,
+    /// Entries from the block table of a query to that of the next; 0 where all queries are of one text.
+    pub table_stride: u32,
     /// Softmax scale `σ`.
     pub scale: f32,
 }
@@ -132,6 +134,7 @@ struct PartialParams {
     n_slots: u32,
     n_splits: u32,
     padded_heads: u32,
+    table_stride: u32,
     scale: f32,
 }
 
@@ -403,10 +406,10 @@ impl MlaDecode {
         self.check_widths(Self::NAME)?;
         self.check_sizes(sizes)?;
         self.tiles.check_lanes(Self::NAME, device)?;
-        let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, n_splits, scale } = *sizes;
+        let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, n_splits, table_stride, scale } = *sizes;
         let padded_heads = self.padded_heads(h);
         let scale = scale * std::f32::consts::LOG2_E;
-        let partial = PartialParams { h, q_stride, q_offset, n_slots, n_splits, padded_heads, scale };
+        let partial = PartialParams { h, q_stride, q_offset, n_slots, n_splits, padded_heads, table_stride, scale };
         let combine = CombineParams { h, n_splits, padded_heads, u_stride, u_offset };
         let parts = self.combine_parts(n_splits);
         let bytes = 4 * self.partials_len(sizes) as u64;

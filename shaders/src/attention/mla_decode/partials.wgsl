@@ -8,6 +8,7 @@ struct Params {
     n_slots: u32,
     n_splits: u32,
     padded_heads: u32,
+    table_stride: u32,
     // The softmax scale times log2(e): exponentials are powers of two.
     scale: f32,
 }

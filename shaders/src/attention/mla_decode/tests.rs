@@ -4,8 +4,18 @@ use super::{LatentFormat, MlaDecode, Sizes, Slots, Tiles, mla_decode};
 use crate::kernel::{Capabilities, Features, KernelError, SubgroupSizes};
 use crate::tests::assert_close;
 
-const SIZES: Sizes =
-    Sizes { t: 2, h: 8, q_stride: 384, q_offset: 0, u_stride: 256, u_offset: 0, n_slots: 70, n_splits: 2, scale: 0.1 };
+const SIZES: Sizes = Sizes {
+    t: 2,
+    h: 8,
+    q_stride: 384,
+    q_offset: 0,
+    u_stride: 256,
+    u_offset: 0,
+    n_slots: 70,
+    n_splits: 2,
+    table_stride: 0,
+    scale: 0.1,
+};
 
 fn small() -> MlaDecode {
     MlaDecode { c: 32, r: 16, format: LatentFormat::F16, slots: Slots::Selected, tiles: Tiles::Fma { heads: 8 } }

@@ -36,7 +36,27 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut found = Vec::new();
     for (spec, [t, h, n_slots, context], filled) in setups {
         let MlaPrefill { c, r, format, slots, .. } = spec;
-        let setup = Setup { c, r, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled };
+        let setup = Setup { c, r, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled, own_tables: false };
+        found.push(case(spec, &setup, device)?);
+    }
+    // A block table of each query's own.
+    for slots in [Selected, Dense] {
+        let spec = MlaPrefill::best(512, 64, 16, F16, slots, device);
+        let filled = &[100, 65, 1, 98];
+        let setup = Setup {
+            c: 512,
+            r: 64,
+            format: F16,
+            slots,
+            t: 4,
+            h: 16,
+            n_slots: 100,
+            context: 200,
+            spread: 2.0,
+            growth: 0.0,
+            filled,
+            own_tables: true,
+        };
         found.push(case(spec, &setup, device)?);
     }
     // Scores that grow along the slots: the running maximum must rise in every step.
@@ -54,7 +74,23 @@ fn growing(device: &Capabilities) -> Vec<(MlaPrefill, Setup)> {
     let coop = coop.map(|MlaDecode { format, tiles, .. }| MlaPrefill { c, r, format, slots, tiles });
     let setup = |spec: MlaPrefill| {
         let (format, filled) = (spec.format, &[256, 140][..]);
-        (spec, Setup { c, r, format, slots, t: 2, h: 16, n_slots: 256, context: 256, spread: 1.0, growth: 60.0, filled })
+        (
+            spec,
+            Setup {
+                c,
+                r,
+                format,
+                slots,
+                t: 2,
+                h: 16,
+                n_slots: 256,
+                context: 256,
+                spread: 1.0,
+                growth: 60.0,
+                filled,
+                own_tables: false,
+            },
+        )
     };
     fma.into_iter().chain(coop).map(setup).collect()
 }
@@ -74,7 +110,8 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
             continue;
         }
         let spec = MlaPrefill::best(512, 64, h, format, slots, device);
-        let setup = Setup { c: 512, r: 64, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled };
+        let setup =
+            Setup { c: 512, r: 64, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled, own_tables: false };
         found.push(bench(spec, &setup, device)?);
     }
     Ok(found)
@@ -85,11 +122,19 @@ fn with(spec: MlaPrefill, setup: &Setup, inputs: &Inputs, check: Check, device: 
     let Setup { t, h, n_slots, .. } = *setup;
     let (q_stride, u_stride) = (setup.q_stride(), setup.u_stride());
     let (q_offset, u_offset, scale) = (Q_OFFSET, U_OFFSET, SCALE);
-    let launch = spec.launch(&Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale }, device)?;
+    let launch = spec.launch(
+        &Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, table_stride: inputs.table_stride, scale },
+        device,
+    )?;
     let slots_in_all = setup.slots_in_all(inputs);
     let outputs = f64::from(t * h) * f64::from(2 * spec.c + spec.r);
     Ok(Case {
-        name: format!("{} T={t} H={h} K={n_slots} growth={}", launch.program.name, setup.growth),
+        name: format!(
+            "{} T={t} H={h} K={n_slots} growth={}{}",
+            launch.program.name,
+            setup.growth,
+            if setup.own_tables { " own tables" } else { "" }
+        ),
         buffers: vec![
             Init::f32s(&inputs.q),
             Init::Bytes(inputs.cache.clone()),

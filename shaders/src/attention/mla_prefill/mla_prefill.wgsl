@@ -12,6 +12,7 @@ struct Params {
     n_slots: u32,
     u_stride: u32,
     u_offset: u32,
+    table_stride: u32,
     // The softmax scale times log2(e): exponentials are powers of two.
     scale: f32,
 }

@@ -50,6 +50,8 @@ pub struct Sizes {
     pub u_offset: u32,
     /// Slots `K` of a query; of no consequence for [`Slots::Dense`].
     pub n_slots: u32,
+    /// Entries from the block table of a query to that of the next; 0 where all queries are of one text.
+    pub table_stride: u32,
     /// Softmax scale `σ`.
     pub scale: f32,
 }
@@ -64,6 +66,7 @@ struct Params {
     n_slots: u32,
     u_stride: u32,
     u_offset: u32,
+    table_stride: u32,
     scale: f32,
 }
 
@@ -131,9 +134,9 @@ impl MlaPrefill {
         self.rows().check_widths(Self::NAME)?;
         self.tiles.check_lanes(Self::NAME, device)?;
         self.check_sizes(sizes)?;
-        let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, scale } = *sizes;
+        let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, table_stride, scale } = *sizes;
         let scale = scale * std::f32::consts::LOG2_E;
-        let params = Params { h, q_stride, q_offset, n_slots, u_stride, u_offset, scale };
+        let params = Params { h, q_stride, q_offset, n_slots, u_stride, u_offset, table_stride, scale };
         launch(self.program(), &params, [h.div_ceil(self.rows().heads()), 1, t], device)
     }
 }

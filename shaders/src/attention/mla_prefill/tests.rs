@@ -5,7 +5,8 @@ use crate::attention::mla_decode::{LatentFormat, Slots, Tiles};
 use crate::kernel::Capabilities;
 use crate::tests::assert_close;
 
-const SIZES: Sizes = Sizes { t: 2, h: 8, q_stride: 384, q_offset: 0, u_stride: 256, u_offset: 0, n_slots: 70, scale: 0.1 };
+const SIZES: Sizes =
+    Sizes { t: 2, h: 8, q_stride: 384, q_offset: 0, u_stride: 256, u_offset: 0, n_slots: 70, table_stride: 0, scale: 0.1 };
 
 #[test]
 fn by_hand() {

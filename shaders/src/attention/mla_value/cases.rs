@@ -55,7 +55,18 @@ fn case(setup: &Setup, device: &Capabilities) -> Result<Case, KernelError> {
     let (format, slots, tiles) = (LatentFormat::F32, Slots::Dense, Tiles::Fma { heads: 4 });
     let decode = MlaDecode { c, r: 8, format, slots, tiles };
     let (q_stride, u_stride) = (h * (c + 8), h * c);
-    let sizes = mla_decode::Sizes { t, h, q_stride, q_offset: 0, u_stride, u_offset: 0, n_slots: 1, n_splits, scale: 1.0 };
+    let sizes = mla_decode::Sizes {
+        t,
+        h,
+        q_stride,
+        q_offset: 0,
+        u_stride,
+        u_offset: 0,
+        n_slots: 1,
+        n_splits,
+        table_stride: 0,
+        scale: 1.0,
+    };
     let (stride, offset) = (h * v + 7, 3);
     let launch = spec.launch(decode, &sizes, Output { v, stride, offset }, device)?;
     let mut random = Random::new(u64::from(c + 31 * n_splits + h));

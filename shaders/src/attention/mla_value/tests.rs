@@ -18,8 +18,18 @@ fn launches_that_cannot_work_are_refused() {
     let device = Capabilities::base();
     let (format, slots, tiles) = (LatentFormat::F32, Slots::Dense, Tiles::Fma { heads: 4 });
     let decode = MlaDecode { c: 64, r: 8, format, slots, tiles };
-    let sizes =
-        Sizes { t: 2, h: 4, q_stride: 288, q_offset: 0, u_stride: 256, u_offset: 0, n_slots: 64, n_splits: 2, scale: 1.0 };
+    let sizes = Sizes {
+        t: 2,
+        h: 4,
+        q_stride: 288,
+        q_offset: 0,
+        u_stride: 256,
+        u_offset: 0,
+        n_slots: 64,
+        n_splits: 2,
+        table_stride: 0,
+        scale: 1.0,
+    };
     let output = Output { v: 16, stride: 64, offset: 0 };
     let spec = MlaValue { c: 64, format: WeightFormat::Q4, rows: 32 };
     assert_eq!(spec.launch(decode, &sizes, output, &device).unwrap().workgroups, [1, 4, 2]);

@@ -14,6 +14,8 @@ struct Shape {
     first: u32,
     /// Random outputs that are checked; 0 checks all.
     samples: u32,
+    /// Positions of the queries, each with a block table of its own; else they follow the first one with one table.
+    own: &'static [u32],
 }
 
 /// The correctness cases that `device` offers: head counts from fewer than a padded row group to more than one round, every width, queries that end
@@ -34,7 +36,14 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
             (96, 32, 2, 64, 62),
         ] {
             let spec = IndexScores::best(heads, dim, keys, t, device);
-            found.push(case(&Shape { spec, t, s, first, samples: 0 }, device)?);
+            found.push(case(&Shape { spec, t, s, first, samples: 0, own: &[] }, device)?);
+        }
+    }
+    for keys in [KeyFormat::F32, KeyFormat::F16, KeyFormat::Fp8] {
+        for (heads, dim) in [(4, 32), (64, 128), (96, 32)] {
+            let spec = IndexScores::best_alone(heads, dim, keys, device);
+            let own: &[u32] = &[0, 299, 64, 63, 130, 200];
+            found.push(case(&Shape { spec, t: 6, s: 320, first: 0, samples: 0, own }, device)?);
         }
     }
     if device.features.coopmat {
@@ -45,7 +54,7 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
                 let spec = IndexScores { heads, dim, keys, unit: Unit::Coopmat(tiling) };
                 // Not every layout takes every number of heads.
                 if spec.check(device).is_ok() {
-                    found.push(case(&Shape { spec, t: 5, s: 400, first: 318, samples: 0 }, device)?);
+                    found.push(case(&Shape { spec, t: 5, s: 400, first: 318, samples: 0, own: &[] }, device)?);
                 }
             }
         }
@@ -96,7 +105,7 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
             (KeyFormat::F16, 16, 65_536),
         ] {
             let spec = IndexScores::best(64, 128, keys, t, device);
-            found.push(case(&Shape { spec, t, s, first: s - t, samples: 4000 }, device)?);
+            found.push(case(&Shape { spec, t, s, first: s - t, samples: 4000, own: &[] }, device)?);
         }
         return Ok(found);
     }
@@ -113,7 +122,7 @@ pub fn benches(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
         ] {
             let spec = IndexScores::best(heads, 128, keys, t, device);
             let first = if t > 16 { s - 1 } else { s - t };
-            found.push(case(&Shape { spec, t, s, first, samples: 4000 }, device)?);
+            found.push(case(&Shape { spec, t, s, first, samples: 4000, own: &[] }, device)?);
         }
     }
     Ok(found)
@@ -172,11 +181,13 @@ fn key_of(keys: KeyFormat, dim: u32, cache: &[u32], row: u32) -> (Vec<f64>, f64)
 }
 
 fn case(shape: &Shape, device: &Capabilities) -> Result<Case, KernelError> {
-    let &Shape { spec, t, s, first, samples } = shape;
+    let &Shape { spec, t, s, first, samples, own } = shape;
     let IndexScores { heads, dim, keys, .. } = spec;
     let (q_offset, w_offset) = (8, 3);
     let (q_stride, w_stride, scores_stride) = (heads * dim + 16, heads + 5, s.next_multiple_of(64));
-    let params = Params { t, s, q_stride, q_offset, w_stride, w_offset, scores_stride };
+    let n_pages = s.div_ceil(PAGE);
+    let table_stride = if own.is_empty() { 0 } else { n_pages + 1 };
+    let params = Params { t, s, q_stride, q_offset, w_stride, w_offset, scores_stride, table_stride };
     let launch = spec.launch(params, device)?;
     let mut random = Random::new(u64::from(t * 1000 + s + heads));
     // Queries are exact in f16, so that every permutation has the same truth.
@@ -184,11 +195,16 @@ fn case(shape: &Shape, device: &Capabilities) -> Result<Case, KernelError> {
     let q: Vec<f32> = (0..q_offset + t * q_stride).map(|_| rounded(&mut random)).collect();
     let weights = random.vector((w_offset + t * w_stride) as usize, 1.0);
     // The last bucketed query may stand before the bucket's end, and the last page is one that only some queries reach.
-    let positions: Vec<u32> = (0..t).map(|i| (first + i).min(s - 1)).collect();
-    let n_pages = s.div_ceil(PAGE);
-    let mut block_table: Vec<u32> = (0..n_pages).collect();
-    for i in (1..n_pages).rev() {
-        block_table.swap(i as usize, random.below(i + 1) as usize);
+    let following = || (0..t).map(|i| (first + i).min(s - 1)).collect();
+    let positions: Vec<u32> = if own.is_empty() { following() } else { own.to_vec() };
+    let mut block_table = Vec::new();
+    for _ in 0..if own.is_empty() { 1 } else { t } {
+        let mut table: Vec<u32> = (0..n_pages).collect();
+        for i in (1..n_pages).rev() {
+            table.swap(i as usize, random.below(i + 1) as usize);
+        }
+        block_table.extend(table);
+        block_table.resize(block_table.len().next_multiple_of(table_stride.max(1) as usize), u32::MAX);
     }
     let cache = random_cache(keys, dim, n_pages, u64::from(s));
     let touched = f64::from(positions.iter().max().map_or(0, |&p| p + 1));
@@ -208,7 +224,7 @@ fn case(shape: &Shape, device: &Capabilities) -> Result<Case, KernelError> {
         Init::Zeros((4 * t * scores_stride) as usize),
     ];
     let truth = move |t: u32, s: u32| {
-        let (key, scale) = key_of(keys, dim, &cache, block_table[(s / PAGE) as usize] * PAGE + s % PAGE);
+        let (key, scale) = key_of(keys, dim, &cache, block_table[(t * table_stride + s / PAGE) as usize] * PAGE + s % PAGE);
         let at = (q_offset + t * q_stride) as usize;
         let q: Vec<f64> = q[at..at + (heads * dim) as usize].iter().map(|&v| f64::from(v)).collect();
         let at = (w_offset + t * w_stride) as usize;
@@ -249,7 +265,7 @@ fn case(shape: &Shape, device: &Capabilities) -> Result<Case, KernelError> {
         Ok(Worst(worst))
     };
     Ok(Case {
-        name: format!("{} T={t} S={s}", launch.program.name),
+        name: format!("{} T={t} S={s}{}", launch.program.name, if own.is_empty() { "" } else { " own tables" }),
         buffers,
         steps: vec![Step { launch, buffers: vec![0, 1, 2, 3, 4, 5] }],
         reads: vec![5],

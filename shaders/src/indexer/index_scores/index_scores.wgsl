@@ -15,12 +15,14 @@ struct Params {
     w_stride: u32,
     w_offset: u32,
     scores_stride: u32,
+    // Entries from the block table of a query to that of the next; 0 where all have one. Else a workgroup takes one query.
+    table_stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>; // (T, q_stride / 4) f32
 @group(0) @binding(1) var<storage, read> weights: array<f32>; // (T, w_stride) f32
 @group(0) @binding(2) var<storage, read> keys: array<vec4<u32>>; // (pages · 64, Di) f32 or f16, or planar pages of e4m3 with f32 scales
-@group(0) @binding(3) var<storage, read> block_table: array<u32>; // (ceil(S / 64)) u32
+@group(0) @binding(3) var<storage, read> block_table: array<u32>; // (ceil(S / 64)), or (T, table_stride) u32
 @group(0) @binding(4) var<storage, read> positions: array<u32>; // (T) u32
 @group(0) @binding(5) var<storage, read_write> scores: array<f32>; // (T, scores_stride) f32
 @group(0) @binding(6) var<storage, read> params: Params;
@@ -35,9 +37,12 @@ const ROW: u32 = 5u;
 var<workgroup> sh_queries: array<vec4<f32>, 64u * ROW>;
 var<workgroup> sh_keys: array<vec4<f32>, KEYS * ROW>;
 
+// Where the block table of this workgroup's queries starts.
+var<private> table: u32;
+
 // Page of key `s`, no further than the last one that a query of this workgroup sees.
 fn page_of(s: u32, last: u32) -> u32 {
-    return block_table[min(s, last) / 64u];
+    return block_table[table + min(s, last) / 64u];
 }
 
 fn stage_queries(t0: u32, h0: u32, k: u32, lid: u32) {
@@ -72,7 +77,8 @@ fn weighted(t0: u32, s0: u32, h0: u32, last: u32, lid: u32) -> vec4<f32> {
         stage_queries(t0, h0, k, lid);
         stage_keys(s0, last, k, lid);
         workgroupBarrier();
-        for (var d = 0u; d < 4u; d += 1u) {
+        // With one query, its heads may be fewer than the rows.
+        for (var d = select(4u, 0u, h0 + y * 8u % HEADS_PADDED < HEADS); d < 4u; d += 1u) {
             let k0 = sh_keys[x * ROW + d];
             let k1 = sh_keys[(x + 32u) * ROW + d];
             let k2 = sh_keys[(x + 64u) * ROW + d];
@@ -116,6 +122,7 @@ fn main(
 ) {
     let t0 = wid.x * QUERIES;
     let s0 = wid.y * KEYS;
+    table = t0 * params.table_stride;
     var last = 0u;
     for (var i = t0; i < min(t0 + QUERIES, params.t); i += 1u) {
         last = max(last, positions[i]);

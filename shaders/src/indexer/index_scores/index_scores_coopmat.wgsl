@@ -18,13 +18,15 @@ struct Params {
     w_stride: u32,
     w_offset: u32,
     scores_stride: u32,
+    // Entries from the block table of a query to that of the next; 0 where all have one. Else a workgroup takes one query.
+    table_stride: u32,
     pages: u32,
 }
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>; // (T, q_stride / 4) f32
 @group(0) @binding(1) var<storage, read> weights: array<f32>; // (T, w_stride) f32
 @group(0) @binding(2) var<storage, read> keys: array<KeyWord>; // (pages · 64, Di) f16, or planar pages of e4m3 with f32 scales
-@group(0) @binding(3) var<storage, read> block_table: array<u32>; // (ceil(S / 64)) u32
+@group(0) @binding(3) var<storage, read> block_table: array<u32>; // (ceil(S / 64)), or (T, table_stride) u32
 @group(0) @binding(4) var<storage, read> positions: array<u32>; // (T) u32
 @group(0) @binding(5) var<storage, read_write> scores: array<f32>; // (T, scores_stride) f32
 @group(0) @binding(6) var<storage, read> params: Params;
@@ -174,7 +176,8 @@ fn main(
     let t0 = wid.x * QUERIES;
     let first_block = wid.y * params.pages * PAGE_BLOCKS;
     // The page of a block is looked up ahead of its keys.
-    var page = block_table[first_block / PAGE_BLOCKS];
+    let table = t0 * params.table_stride;
+    var page = block_table[table + first_block / PAGE_BLOCKS];
     var last = 0u;
     for (var i = t0; i < min(t0 + QUERIES, params.t); i += 1u) {
         last = max(last, positions[i]);
@@ -186,7 +189,7 @@ fn main(
     var next: Block;
     if PREFETCH {
         next = load_block(page, first_block % PAGE_BLOCKS, lid);
-        page = block_table[min(first_block + 1u, end_block - 1u) / PAGE_BLOCKS];
+        page = block_table[table + min(first_block + 1u, end_block - 1u) / PAGE_BLOCKS];
     }
     stage_weights(t0, lid);
     let subgroup = lid / LANES;
@@ -204,13 +207,13 @@ fn main(
     for (var block = first_block; block < end_block; block += 1u) {
         if !PREFETCH {
             next = load_block(page, block % PAGE_BLOCKS, lid);
-            page = block_table[min(block + 1u, end_block - 1u) / PAGE_BLOCKS];
+            page = block_table[table + min(block + 1u, end_block - 1u) / PAGE_BLOCKS];
         }
         store_block(next, lid);
         workgroupBarrier();
         if PREFETCH && block + 1u < end_block {
             next = load_block(page, (block + 1u) % PAGE_BLOCKS, lid);
-            page = block_table[min(block + 2u, end_block - 1u) / PAGE_BLOCKS];
+            page = block_table[table + min(block + 2u, end_block - 1u) / PAGE_BLOCKS];
         }
         for (var step = 0u; step < STEPS; step += 1u) { // unrolled
             let found = multiply(rows, key0 + step * STEP);

@@ -68,8 +68,10 @@ pub struct Tiling {
 /// What multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
-    /// f32 multiply-adds.
+    /// f32 multiply-adds; a workgroup takes as many queries as its rows hold.
     Fma,
+    /// The same with one query in a workgroup.
+    FmaAlone,
     /// Cooperative matrices, f16 × f16 → f32.
     Coopmat(Tiling),
 }
@@ -105,6 +107,8 @@ pub struct Params {
     pub w_offset: u32,
     /// Elements from one row of scores to the next, at least `s`.
     pub scores_stride: u32,
+    /// Entries from the block table of a query to that of the next; 0 where all queries are of one text.
+    pub table_stride: u32,
 }
 
 /// Sizes of a launch on cooperative matrices.
@@ -130,14 +134,39 @@ impl IndexScores {
     pub fn best(heads: u32, dim: u32, keys: KeyFormat, t: u32, device: &Capabilities) -> Self {
         let coopmat = Self { heads, dim, keys, unit: Unit::Coopmat(Tiling::of(t, padded(heads), dim, device)) };
         let row = heads * dim;
-        let smallest = Params { t: 1, s: 1, q_stride: row, q_offset: 0, w_stride: heads, w_offset: 0, scores_stride: 1 };
+        let smallest =
+            Params { t: 1, s: 1, q_stride: row, q_offset: 0, w_stride: heads, w_offset: 0, scores_stride: 1, table_stride: 0 };
         if coopmat.launch(smallest, device).is_ok() { coopmat } else { Self { unit: Unit::Fma, ..coopmat } }
+    }
+
+    /// The best permutation on `device` for queries with block tables of their own: one query in a workgroup.
+    pub fn best_alone(heads: u32, dim: u32, keys: KeyFormat, device: &Capabilities) -> Self {
+        let spec = Self::best(heads, dim, keys, 1, device);
+        if spec.unit == Unit::Fma { Self { unit: Unit::FmaAlone, ..spec } } else { spec }
+    }
+
+    /// Queries of a workgroup.
+    fn queries(self) -> u32 {
+        match self.unit {
+            Unit::Fma => 64 / self.padded_heads().min(64),
+            Unit::FmaAlone => 1,
+            Unit::Coopmat(tiling) => tiling.groups * tiling.strips * 16 / padded(self.heads),
+        }
+    }
+
+    /// Heads of a query in the rows of a workgroup.
+    fn padded_heads(self) -> u32 {
+        match self.unit {
+            Unit::Fma => self.heads.next_power_of_two().max(8),
+            Unit::FmaAlone => self.heads.next_power_of_two().max(64),
+            Unit::Coopmat(_) => padded(self.heads),
+        }
     }
 
     /// The composed program.
     pub fn program(self) -> Program {
         match self.unit {
-            Unit::Fma => self.fma(),
+            Unit::Fma | Unit::FmaAlone => self.fma(),
             Unit::Coopmat(tiling) => self.coopmat(tiling),
         }
     }
@@ -150,10 +179,11 @@ impl IndexScores {
         };
         let prelude = Prelude::new()
             .constant("HEADS", self.heads)
-            .constant("HEADS_PADDED", self.heads.next_power_of_two().max(8))
+            .constant("HEADS_PADDED", self.padded_heads())
             .constant("DIM", self.dim)
             .fragment(stage);
-        let name = format!("{KERNEL}[{},h{},d{},fma]", self.keys.name(), self.heads, self.dim);
+        let alone = if self.unit == Unit::FmaAlone { ",alone" } else { "" };
+        let name = format!("{KERNEL}[{},h{},d{},fma{alone}]", self.keys.name(), self.heads, self.dim);
         Program::new(name, &prelude, include_str!("index_scores.wgsl"), &Self::BINDINGS, [256, 1, 1])
             .with_workgroup_bytes(16 * 5 * (64 + FMA_KEYS))
     }
@@ -262,7 +292,7 @@ impl IndexScores {
     /// [`KernelError`] for sizes that the permutation does not take.
     pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
         self.check(device)?;
-        let Params { t, s, q_stride, q_offset, w_stride, scores_stride, .. } = params;
+        let Params { t, s, q_stride, q_offset, w_stride, scores_stride, table_stride, .. } = params;
         let row = self.heads * self.dim;
         let checks = [
             ("query rows T", t > 0, "at least 1".to_owned(), t),
@@ -270,6 +300,12 @@ impl IndexScores {
             ("q_stride", q_stride % 4 == 0 && q_stride >= row, format!("a multiple of 4, at least {row}"), q_stride),
             ("q_offset", q_offset % 4 == 0, "a multiple of 4".to_owned(), q_offset),
             ("w_stride", w_stride >= self.heads, format!("at least {}", self.heads), w_stride),
+            (
+                "queries of a workgroup",
+                table_stride == 0 || self.queries() == 1,
+                "1 with tables of their own".to_owned(),
+                self.queries(),
+            ),
             ("scores_stride", scores_stride >= s, format!("at least S = {s}"), scores_stride),
         ];
         if let Some((what, _, expected, found)) = checks.into_iter().find(|(_, fits, ..)| !fits) {
@@ -286,10 +322,9 @@ impl IndexScores {
         }
         let n_pages = s.div_ceil(PAGE);
         let Unit::Coopmat(tiling) = self.unit else {
-            let queries = 64 / self.heads.next_power_of_two().clamp(8, 64);
-            return launch(self.program(), &params, [t.div_ceil(queries), s.div_ceil(FMA_KEYS), 1], device);
+            return launch(self.program(), &params, [t.div_ceil(self.queries()), s.div_ceil(FMA_KEYS), 1], device);
         };
-        let blocks = t.div_ceil(tiling.groups * tiling.strips * 16 / padded(self.heads));
+        let blocks = t.div_ceil(self.queries());
         let wanted = (u64::from(n_pages) * u64::from(blocks)).div_ceil(u64::from(tiling.workgroups));
         let pages = wanted.clamp(1, u64::from(MAX_PAGES)) as u32;
         launch(self.program(), &TiledParams { params, pages }, [blocks, n_pages.div_ceil(pages), 1], device)

@@ -20,7 +20,8 @@ fn by_hand() {
 }
 
 const SPEC: IndexScores = IndexScores { heads: 64, dim: 128, keys: KeyFormat::F16, unit: Unit::Fma };
-const PARAMS: Params = Params { t: 2, s: 100, q_stride: 8192, q_offset: 0, w_stride: 64, w_offset: 0, scores_stride: 128 };
+const PARAMS: Params =
+    Params { t: 2, s: 100, q_stride: 8192, q_offset: 0, w_stride: 64, w_offset: 0, scores_stride: 128, table_stride: 0 };
 
 fn with_coopmat() -> Capabilities {
     let base = Capabilities::base();
@@ -78,6 +79,20 @@ fn cooperative_matrices_take_what_they_are_laid_out_for() {
     // Subgroups whose size the driver chooses cannot be laid out ahead.
     let varying = Capabilities { subgroup: SubgroupSizes { min: 32, max: 64 }, ..device };
     assert_eq!(IndexScores::best(64, 128, KeyFormat::F16, 1, &varying).unit, Unit::Fma);
+}
+
+#[test]
+fn queries_with_tables_of_their_own_stand_alone() {
+    let own = Params { t: 5, q_stride: 2048, table_stride: 2, ..PARAMS };
+    for device in [Capabilities::base(), with_coopmat()] {
+        for heads in [4, 16] {
+            let together = IndexScores::best(heads, 128, KeyFormat::F16, 64, &device);
+            let Err(KernelError::Shape { what, .. }) = together.launch(own, &device) else { panic!("{together:?}") };
+            assert_eq!(what, "queries of a workgroup");
+            let alone = IndexScores::best_alone(heads, 128, KeyFormat::F16, &device);
+            assert_eq!(alone.launch(own, &device).map(|launch| launch.workgroups[0]), Ok(5));
+        }
+    }
 }
 
 #[test]

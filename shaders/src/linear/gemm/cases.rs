@@ -21,13 +21,16 @@ const fn shape(batch: u32, t: u32, o: u32, i: u32, room: u32) -> Shape {
     Shape { batch, t, o, i, room }
 }
 
-/// Less than a tile; ragged along all sides; whole tiles; a batch with room around rows.
-const SHAPES: [Shape; 5] = [
+/// Less than a tile; ragged along all sides; whole tiles; a batch with room around rows; few rows of few and of many columns.
+const SHAPES: [Shape; 8] = [
     shape(1, 9, 3, 32, 0),
     shape(1, 130, 140, 96, 4),
     shape(1, 128, 256, 128, 0),
     shape(3, 33, 70, 288, 12),
     shape(1, 1, 1, 32, 0),
+    shape(1, 16, 64, 160, 0),
+    shape(1, 64, 96, 288, 4),
+    shape(1, 40, 4300, 32, 0),
 ];
 
 /// The correctness cases that `device` offers.
@@ -60,9 +63,9 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
 
 /// Every tile that is worth a try on `device`.
 fn tiles(device: &Capabilities) -> Vec<Tile> {
-    let mut tiles = vec![Tile::FMA_128, Tile::FMA_64, Tile::FMA_32];
+    let mut tiles = vec![Tile::FMA_128, Tile::FMA_64, Tile::FMA_32, Tile::FMA_16];
     if device.features.coopmat {
-        let sizes: [([u32; 3], [u32; 2], u32); 9] = [
+        let sizes: [([u32; 3], [u32; 2], u32); 12] = [
             ([128, 128, 32], [2, 2], 1),
             ([128, 128, 32], [2, 2], 2),
             ([128, 128, 32], [2, 4], 1),
@@ -72,6 +75,9 @@ fn tiles(device: &Capabilities) -> Vec<Tile> {
             ([128, 256, 32], [2, 4], 1),
             ([256, 128, 16], [4, 2], 2),
             ([128, 64, 64], [2, 2], 1),
+            ([16, 32, 128], [1, 2], 1),
+            ([32, 32, 128], [1, 2], 1),
+            ([32, 64, 64], [1, 4], 1),
         ];
         tiles.extend(sizes.map(|(size, groups, buffers)| Tile::coop(size, groups, buffers, device.subgroup)));
         tiles.push(Tile::coop([32, 128, 32], [1, 4], 1, device.subgroup));

@@ -28,6 +28,16 @@ fn f32_weights_are_never_rounded_unasked() {
 }
 
 #[test]
+fn few_rows_take_small_tiles_until_they_fill_a_device() {
+    let tiles = |t, o| [WeightFormat::F16, WeightFormat::F32].map(|weight| Gemm::best(weight, t, o, &large()).tile);
+    let coop = |size, groups| Tile::coop(size, groups, 1, large().subgroup);
+    assert_eq!(tiles(16, 12_288), [coop([16, 32, 128], [1, 2]), Tile::FMA_32]);
+    assert_eq!(tiles(64, 512), [coop([32, 32, 128], [1, 2]), Tile::FMA_16]);
+    assert_eq!(tiles(64, 12_288), [coop([32, 64, 64], [1, 4]), Tile::FMA_32]);
+    assert_eq!(tiles(65, 512), [coop([128, 128, 32], [2, 2]), Tile::FMA_64]);
+}
+
+#[test]
 fn unsuitable_sizes_are_refused() {
     let fits = Params { t: 20, o: 10, i: 64, x_stride: 64, y_stride: 10, ..Params::default() };
     let device = Capabilities::base();

@@ -44,6 +44,12 @@ impl Tile {
     pub const FMA_64: Self = Self::Fma { t: 64, o: 64, k: 32, invocations: 256 };
     /// 32 × 64 in f32, for few rows.
     pub const FMA_32: Self = Self::Fma { t: 32, o: 64, k: 32, invocations: 128 };
+    /// 16 × 32 in f32, for few rows of few columns.
+    pub const FMA_16: Self = Self::Fma { t: 16, o: 32, k: 32, invocations: 64 };
+    /// Rows up to which a product is small.
+    const FEW: u32 = 64;
+    /// Processors of a large GPU.
+    const PROCESSORS: u32 = 132;
 
     /// A tile for cooperative matrices on an adapter with these subgroups.
     pub const fn coop([t, o, k]: [u32; 3], [groups_t, groups_o]: [u32; 2], buffers: u32, lanes: SubgroupSizes) -> Self {
@@ -53,22 +59,37 @@ impl Tile {
     /// The best one for `t` rows and `o` columns.
     pub fn best(weight: WeightFormat, t: u32, o: u32, device: &Capabilities) -> Self {
         if device.features.coopmat && weight != WeightFormat::F32 {
-            let coop = if t <= 32 {
-                Self::coop([32, 128, 32], [1, 4], 1, device.subgroup)
-            } else {
-                Self::coop([128, 128, 32], [2, 2], 1, device.subgroup)
-            };
+            let coop = Self::best_coop(t, o, device);
             if coop.check("", device).is_ok() {
                 return coop;
             }
         }
+        // Where tiles do not fill a large device, a product takes as long as one of them.
+        if t <= Self::FEW && Self::FMA_32.tiles(t, o) < Self::PROCESSORS {
+            return Self::FMA_16;
+        }
         // Large tiles pay when there are enough of them to fill a large device.
-        if t <= 32 {
+        if t <= Self::FEW {
             Self::FMA_32
         } else if Self::FMA_128.tiles(t, o) >= 128 {
             Self::FMA_128
         } else {
             Self::FMA_64
+        }
+    }
+
+    /// The best one on cooperative matrices, as swept on an H100: few rows take long steps in small tiles, whole ones of which are stored
+    /// without a detour.
+    fn best_coop(t: u32, o: u32, device: &Capabilities) -> Self {
+        let lanes = device.subgroup;
+        let small =
+            if t <= 16 { Self::coop([16, 32, 128], [1, 2], 1, lanes) } else { Self::coop([32, 32, 128], [1, 2], 1, lanes) };
+        if t > Self::FEW {
+            Self::coop([128, 128, 32], [2, 2], 1, lanes)
+        } else if t <= 16 || small.tiles(t, o) <= Self::PROCESSORS {
+            small
+        } else {
+            Self::coop([32, 64, 64], [1, 4], 1, lanes)
         }
     }
 

@@ -1,7 +1,7 @@
 //! What every layer needs to know about the tokens of a step, gathered once: cosines and sines of their positions, and their cache rows.
 //!
 //! `step[t] = [cos, sin of pair 0, …, cos, sin of pair R/2 − 1 | row, position, 0, 0]`, with `row = block_table[p >> 6] · 64 + (p & 63)` for
-//! position `p`. A position beyond the table or the pages has row `0xFFFF_FFFF`, and [`append`](crate::rope::append) writes nothing for it.
+//! position `p`. Tokens of several texts have a block table each. A position beyond the table or the pages has row `0xFFFF_FFFF`, and [`append`](crate::rope::append) writes nothing for it.
 //!
 //! Each layer then reads one row of `R + 4` words instead of following positions to a block table and to a rope table.
 //!
@@ -34,8 +34,10 @@ pub struct Params {
     pub t: u32,
     /// Rows `P` of the table.
     pub rows: u32,
-    /// Entries of the block table.
+    /// Entries of a block table.
     pub pages: u32,
+    /// From the block table of a token to that of the next, at least `pages`; 0 where all have one.
+    pub table_stride: u32,
 }
 
 impl RopeStep {
@@ -58,7 +60,7 @@ impl RopeStep {
     /// Checks the sizes and returns the launch. Buffers: rope_table, positions, block_table, step.
     ///
     /// # Errors
-    /// [`KernelError`] for a rotated width that is not divisible by 4, or nothing to do.
+    /// [`KernelError`] for a rotated width that is not divisible by 4, block tables that overlap, or nothing to do.
     pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
         if self.rope == 0 || !self.rope.is_multiple_of(4) {
             let expected = "a positive multiple of 4";
@@ -68,6 +70,10 @@ impl RopeStep {
             if size == 0 {
                 return Err(KernelError::shape("rope/step", what, "at least 1", 0));
             }
+        }
+        if params.table_stride != 0 && params.table_stride < params.pages {
+            let expected = format!("0 or at least {}", params.pages);
+            return Err(KernelError::shape("rope/step", "table stride", expected, u64::from(params.table_stride)));
         }
         let groups = (params.t * (self.rope / 4 + 1)).div_ceil(Self::WG_SIZE);
         launch(self.program(), &params, grid(groups, &device.limits), device)

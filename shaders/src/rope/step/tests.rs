@@ -18,8 +18,10 @@ fn a_position_without_a_page_has_no_row() {
 #[test]
 fn odd_sizes_are_refused() {
     let device = Capabilities::base();
-    assert!(RopeStep { rope: 6 }.launch(Params { t: 1, rows: 1, pages: 1 }, &device).is_err());
-    for (t, rows, pages) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
-        assert!(RopeStep { rope: 8 }.launch(Params { t, rows, pages }, &device).is_err());
+    let fits = Params { t: 1, rows: 1, pages: 1, table_stride: 0 };
+    assert!(RopeStep { rope: 8 }.launch(fits, &device).is_ok());
+    assert!(RopeStep { rope: 6 }.launch(fits, &device).is_err());
+    for (t, rows, pages, table_stride) in [(0, 1, 1, 0), (1, 0, 1, 0), (1, 1, 0, 0), (2, 1, 3, 2)] {
+        assert!(RopeStep { rope: 8 }.launch(Params { t, rows, pages, table_stride }, &device).is_err());
     }
 }

@@ -1,0 +1,400 @@
+//! Replies to many prompts at once: each step computes one token of every reply and draws the next ones.
+//!
+//! A step reads the tokens, positions and block tables of its rows from buffers of the batch, so that the step after it can be submitted before
+//! the host has read what was drawn. What a row draws in the step that was under way when it ended is thrown away. Every prompt but its last token
+//! is computed by itself, once for neighbours that are the same; the last token is the row's first step.
+
+mod rows;
+
+use crate::model::{Logits, Model, ModelError, Request};
+use crate::pages::PAGE;
+use crate::record::{StepShape, attention_sizes};
+use crate::sequence::Sequence;
+use crate::workspace::Ports;
+use rows::{Buffers, Row};
+use sferic_gpu::{Device, GpuError, Graph, ReadBack, Task};
+use sferic_shaders::sample::next_token::{BAD_LOGITS, NOTHING_TO_DRAW, NextToken, STATE_HEADER, Settings, Shape};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// How the replies of a batch are drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchSettings {
+    /// Replies that are computed at a time, at most [`Settings::chunk`](crate::Settings::chunk).
+    pub rows: usize,
+    /// Temperature, filters and penalties of all of them.
+    pub sampling: Settings,
+    /// What is added to the logit of each token; `None` without bias and penalties.
+    pub bias: Option<Vec<f32>>,
+    /// Attends to every token instead of the selected ones.
+    pub dense: bool,
+}
+
+/// A reply that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Order {
+    /// What it is a reply to.
+    pub prompt: Vec<u32>,
+    /// Most tokens of it; fewer where the context ends.
+    pub most: usize,
+    /// Seed of its draws: they are those of [`Draws`](crate::Draws) with this seed.
+    pub seed: u64,
+    /// For every token how often it counts for the penalties, as in [`Drawing`](crate::Drawing); empty without bias and penalties.
+    pub counts: Vec<u32>,
+}
+
+/// A token of a reply.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchDraw {
+    /// Whose it is: what [`Batch::push`] returned.
+    pub id: usize,
+    /// The token.
+    pub token: u32,
+    /// Natural logarithm of the model's probability of it, before penalties, bias and temperature.
+    pub logprob: f32,
+    /// Whether a logit was NaN or +∞, or nothing could be drawn: the token means nothing then.
+    pub has_bad_logits: bool,
+    /// Whether it is the last one, because no more were wanted or fit.
+    pub is_last: bool,
+}
+
+/// Replies that are computed together.
+///
+/// What a reply draws depends on its prompt and its seed, and on its neighbours only by the rounding of sums: products of up to eight rows and of
+/// more are different kernels.
+pub struct Batch {
+    model: Model,
+    settings: BatchSettings,
+    buffers: Buffers,
+    waiting: VecDeque<(usize, Order)>,
+    /// As many as the step has rows.
+    rows: Vec<Option<Row>>,
+    /// The prompt of the reply that was begun last without its last token, where the next one has the same.
+    same: Option<Sequence>,
+    steps: HashMap<StepShape, Arc<Graph>>,
+    /// The caches' buffers that the steps bind.
+    generation: u64,
+    ahead: Option<Ahead>,
+    /// Steps since the positions of rows without a reply were last set back.
+    n_strayed: usize,
+    n_orders: usize,
+    /// Whether a call was begun and not ended, so that nobody knows how far the device has come.
+    is_unsure: bool,
+}
+
+/// A step that is under way.
+struct Ahead {
+    read: ReadBack,
+    /// Whose tokens it draws, by row.
+    ids: Vec<Option<usize>>,
+}
+
+/// Steps that are kept.
+const MOST_STEPS: usize = 32;
+
+impl Batch {
+    /// Makes the buffers for [`BatchSettings::rows`] replies at a time.
+    ///
+    /// # Errors
+    /// [`ModelError`] for no rows or more than a step may have, for settings out of range, or where memory is short.
+    pub fn new(model: &Model, settings: BatchSettings) -> Result<Self, ModelError> {
+        let chunk = model.workspace().rows;
+        if settings.rows == 0 || settings.rows > chunk {
+            return Err(ModelError::StepTooLong { found: settings.rows, chunk });
+        }
+        let (a, caches) = (model.architecture(), model.settings().caches);
+        let counts = (0..).map(|log| 1 << log).take_while(|&n| n < settings.rows).chain([settings.rows]);
+        let sums = attention_sizes(a, caches, model.settings().context, counts, &model.device().capabilities);
+        let buffers = Buffers::new(model, &settings, sums)?;
+        let generation = model.state().caches.generation;
+        let batch = Self {
+            model: model.clone(),
+            settings,
+            buffers,
+            waiting: VecDeque::new(),
+            rows: Vec::new(),
+            same: None,
+            steps: HashMap::new(),
+            generation,
+            ahead: None,
+            n_strayed: 0,
+            n_orders: 0,
+            is_unsure: false,
+        };
+        batch.choice(1)?;
+        Ok(batch)
+    }
+
+    /// Adds a reply, which begins as soon as there is a row and room in the caches for it. Returns the number that its draws will have.
+    ///
+    /// # Errors
+    /// [`ModelError::ContextFull`] for a prompt that leaves no room for a reply, or of no tokens.
+    pub fn push(&mut self, order: Order) -> Result<usize, ModelError> {
+        let (found, context) = (order.prompt.len(), self.model.settings().context);
+        if found == 0 || found > context {
+            return Err(ModelError::ContextFull { found, context });
+        }
+        let id = self.n_orders;
+        self.n_orders += 1;
+        self.waiting.push_back((id, order));
+        Ok(id)
+    }
+
+    /// Ends a reply, whether it has begun or not; nothing more is drawn for it.
+    pub fn end(&mut self, id: usize) {
+        self.waiting.retain(|(waiting, _)| *waiting != id);
+        let has_id = |row: &Option<Row>| row.as_ref().is_some_and(|row| row.id == id);
+        if let Some(at) = self.rows.iter().position(has_id) {
+            self.rows[at] = None;
+            self.buffers.clear(self.model.device(), at);
+        }
+    }
+
+    /// Whether every reply has ended.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.n_active() == 0
+    }
+
+    /// Replies that have begun and not ended.
+    pub fn n_active(&self) -> usize {
+        self.rows.iter().flatten().count()
+    }
+
+    /// Computes one token of every reply and returns what is drawn after it; nothing once every reply has ended.
+    ///
+    /// It may be dropped at any point; the next call then computes the last tokens again.
+    ///
+    /// # Errors
+    /// [`ModelError`]. [`ModelError::Full`] for a reply that does not fit the caches even by itself, which is then given up, as it is
+    /// with every other error in its prompt's computation.
+    pub async fn step(&mut self) -> Result<Vec<BatchDraw>, ModelError> {
+        if std::mem::replace(&mut self.is_unsure, true) {
+            self.ahead = None;
+            self.rearrange();
+        } else if self.ahead.is_none() && self.wanted_rows() != self.rows.len() {
+            self.rearrange();
+        }
+        self.begin_replies().await?;
+        let mut draws = Vec::new();
+        if self.n_active() > 0 {
+            let now = match self.ahead.take() {
+                Some(ahead) => ahead,
+                None => self.submit().await?,
+            };
+            draws = self.finish(now).await?;
+        }
+        self.is_unsure = false;
+        Ok(draws)
+    }
+
+    /// Rows for the replies that there are, a power of two where that is less than all.
+    fn wanted_rows(&self) -> usize {
+        let n = (self.n_active() + self.waiting.len()).min(self.settings.rows);
+        if n == 0 { 0 } else { n.next_power_of_two().min(self.settings.rows) }
+    }
+
+    /// Moves the replies to the first of as many rows as are wanted, and brings the device's state to what the host knows.
+    fn rearrange(&mut self) {
+        let wanted = self.wanted_rows();
+        self.rows.retain(Option::is_some);
+        self.rows.iter_mut().flatten().for_each(|row| row.n_under_way = 0);
+        self.rows.resize_with(wanted.max(self.rows.len()), || None);
+        for (at, row) in self.rows.iter().enumerate() {
+            match row {
+                Some(row) => self.buffers.write(self.model.device(), at, row),
+                None => self.buffers.clear(self.model.device(), at),
+            }
+        }
+    }
+
+    /// Gives free rows to the replies that wait, in their order, as far as the caches have room.
+    async fn begin_replies(&mut self) -> Result<(), ModelError> {
+        while let Some(at) = self.rows.iter().position(Option::is_none) {
+            let Some((id, order)) = self.waiting.pop_front() else { break };
+            self.same = self.same.take().filter(|same| same.tokens() == without_last(&order.prompt));
+            // Replies that end will make room.
+            if self.n_active() > 0 && !self.has_room(&order, 0) {
+                self.waiting.push_front((id, order));
+                break;
+            }
+            let sequence = self.computed(&order).await?;
+            let row = Row::new(id, order, sequence, &self.model);
+            self.buffers.write(self.model.device(), at, &row);
+            self.rows[at] = Some(row);
+        }
+        Ok(())
+    }
+
+    /// Tokens that may be computed for a reply.
+    fn room_for(&self, order: &Order) -> usize {
+        (order.prompt.len() - 1 + order.most.max(1)).min(self.model.settings().context)
+    }
+
+    /// Whether the caches have room for a reply and `more` pages beside what it shares with the one before.
+    fn has_room(&self, order: &Order, more: usize) -> bool {
+        let shared = self.same.as_ref().map_or(0, |same| same.len() / PAGE);
+        self.model.state().caches.has_room(self.room_for(order).div_ceil(PAGE) - shared + more)
+    }
+
+    /// A sequence of the prompt without its last token, with room for the reply.
+    async fn computed(&mut self, order: &Order) -> Result<Sequence, ModelError> {
+        let is_same = self.waiting.front().is_some_and(|(_, next)| next.prompt == order.prompt);
+        let is_kept = is_same && self.has_room(order, 1);
+        let mut sequence = match self.same.take() {
+            Some(same) => same,
+            None => self.prompt(&order.prompt).await?,
+        };
+        if is_kept {
+            let forked = sequence.fork()?;
+            self.same = Some(std::mem::replace(&mut sequence, forked));
+        }
+        sequence.reserve(self.room_for(order))?;
+        Ok(sequence)
+    }
+
+    /// Computes a prompt without its last token.
+    async fn prompt(&self, prompt: &[u32]) -> Result<Sequence, ModelError> {
+        let dense = self.settings.dense;
+        let mut sequence = self.model.sequence();
+        if dense {
+            sequence.keep_to_itself();
+        }
+        sequence.resume(prompt);
+        let request = Request { logits: Logits::None, probe: false, dense };
+        let rest = without_last(prompt).get(sequence.len()..).unwrap_or_default();
+        for ids in rest.chunks(sequence.longest_step()) {
+            sequence.advance(ids, request).await?;
+        }
+        Ok(sequence)
+    }
+
+    /// Submits the next step of every row.
+    async fn submit(&mut self) -> Result<Ahead, ModelError> {
+        if self.n_strayed >= rows::MOST_STRAYED {
+            self.n_strayed = 0;
+            let free = self.rows.iter().enumerate().filter(|(_, row)| row.is_none());
+            free.for_each(|(at, _)| self.buffers.clear(self.model.device(), at));
+        }
+        self.n_strayed += 1;
+        loop {
+            let shape = self.shape();
+            let graph = self.recorded(shape).await?;
+            let state = self.model.state();
+            // Another sequence may have made the caches grow meanwhile.
+            if state.caches.generation != self.generation {
+                continue;
+            }
+            let part = self.buffers.state.part(0..4 * (shape.rows as u64) * u64::from(STATE_HEADER));
+            let read = self.model.device().submit(&[&graph], &[part]).pop();
+            drop(state);
+            let read = read.ok_or_else(|| GpuError::Device("nothing comes back of a step".into()))?;
+            let ids = self.rows.iter_mut().map(|row| {
+                let row = row.as_mut()?;
+                row.n_under_way += 1;
+                Some(row.id)
+            });
+            return Ok(Ahead { read, ids: ids.collect() });
+        }
+    }
+
+    /// The step that is good for every row.
+    fn shape(&self) -> StepShape {
+        let end = self.rows.iter().flatten().map(|row| row.sequence.len() + row.n_under_way + 1).max();
+        self.model.shape(end.unwrap_or(1), self.rows.len(), self.settings.dense)
+    }
+
+    async fn recorded(&mut self, shape: StepShape) -> Result<Arc<Graph>, ModelError> {
+        let tasks: Vec<Task> = {
+            let state = self.model.state();
+            if state.caches.generation != self.generation || self.steps.len() >= MOST_STEPS {
+                self.steps.clear();
+                self.generation = state.caches.generation;
+            }
+            if let Some(known) = self.steps.get(&shape) {
+                return Ok(known.clone());
+            }
+            let mut recorder = self.model.recorder(&state, &self.buffers.ports);
+            recorder.step(shape)?;
+            recorder.head(shape.rows)?;
+            recorder.tasks
+        };
+        let tasks: Vec<_> = tasks.into_iter().chain(self.choice(shape.rows)?).collect();
+        let graph = Arc::new(Graph::new(self.model.device(), &tasks).await?);
+        self.steps.insert(shape, graph.clone());
+        Ok(graph)
+    }
+
+    /// The draw of a token for each of the first `n` rows.
+    fn choice(&self, n: usize) -> Result<[Task; 2], ModelError> {
+        let Buffers { ports, partials, state, more, .. } = &self.buffers;
+        let Ports { logits, tokens, positions, .. } = ports;
+        let capabilities = &self.model.device().capabilities;
+        let spec = NextToken::best(capabilities, self.settings.bias.is_some());
+        let [chunks, choice] = spec.launch(draw_shape(&self.model, n), self.settings.sampling, capabilities)?;
+        let with_more = |buffers: &[&sferic_gpu::Buffer]| buffers.iter().copied().chain(more).cloned().collect::<Vec<_>>();
+        Ok([
+            Task { launch: chunks, buffers: with_more(&[logits, partials]) },
+            Task { launch: choice, buffers: with_more(&[logits, partials, state, tokens, positions]) },
+        ])
+    }
+
+    /// Begins the step after `now` where some reply goes on, and takes what `now` has drawn.
+    async fn finish(&mut self, now: Ahead) -> Result<Vec<BatchDraw>, ModelError> {
+        let goes_on = self.rows.iter().flatten().any(|row| row.left > row.n_under_way);
+        let next = if goes_on && self.wanted_rows() == self.rows.len() { Some(self.submit().await?) } else { None };
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&now.read.bytes(self.model.device()).await?);
+        let is_drawn = self.settings.sampling.temperature > 0.0;
+        let mut draws = Vec::new();
+        let mut ended = Vec::new();
+        for (at, (words, id)) in words.chunks_exact(STATE_HEADER as usize).zip(&now.ids).enumerate() {
+            let Some(row) = self.rows.get_mut(at).and_then(Option::as_mut).filter(|row| Some(row.id) == *id) else { continue };
+            let [.., status, logprob, token] = *words else { continue };
+            row.took(token, is_drawn);
+            let has_bad_logits = status & (BAD_LOGITS | NOTHING_TO_DRAW) != 0;
+            let is_last = row.left == 0;
+            draws.push(BatchDraw { id: row.id, token, logprob: f32::from_bits(logprob), has_bad_logits, is_last });
+            ended.extend(is_last.then_some(row.id));
+        }
+        ended.into_iter().for_each(|id| self.end(id));
+        self.ahead = next;
+        Ok(draws)
+    }
+
+    /// Seconds of each launch of the present step, by name; `None` where the adapter has no clock or nothing is computed. What is drawn
+    /// afterwards means nothing.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the device is lost.
+    pub async fn profile(&mut self) -> Result<Option<Vec<(String, f64)>>, ModelError> {
+        if self.n_active() == 0 {
+            return Ok(None);
+        }
+        let graph = self.recorded(self.shape()).await?;
+        let device: &Device = self.model.device();
+        let seconds = graph.profile(device).await?;
+        Ok(seconds.map(|seconds| graph.names().map(str::to_owned).zip(seconds).collect()))
+    }
+}
+
+fn without_last(prompt: &[u32]) -> &[u32] {
+    prompt.split_last().map_or(&[], |(_, before)| before)
+}
+
+/// The logits of `n` rows.
+fn draw_shape(model: &Model, n: usize) -> Shape {
+    let v = model.architecture().vocab as u32;
+    Shape { t: n as u32, v, stride: v.next_multiple_of(4), offset: 0, history: 0 }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch")
+            .field("settings", &self.settings.sampling)
+            .field("active", &self.n_active())
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
