@@ -260,7 +260,7 @@ impl Batch {
             sequence.keep_to_itself();
         }
         sequence.resume(prompt);
-        let request = Request { logits: Logits::None, probe: false, dense };
+        let request = Request { logits: Logits::None, probe: false, dense, experts: false };
         let rest = without_last(prompt).get(sequence.len()..).unwrap_or_default();
         for ids in rest.chunks(sequence.longest_step()) {
             sequence.advance(ids, request).await?;
