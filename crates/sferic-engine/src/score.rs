@@ -84,7 +84,8 @@ impl Engine {
         let mut cached = runtime.start(inputs.len());
         let mut found = Vec::with_capacity(n_predicted);
         for inputs in inputs.chunks(n_rows) {
-            let computed = runtime.compute(&mut cached, inputs, Feed::Prefill, Wanted::Logits, &Attention::Selected).await?;
+            let computed =
+                runtime.compute(&mut cached, inputs, Feed::Prefill, (Wanted::Logits, false), &Attention::Selected).await?;
             for row in computed.logits.chunks(config.vocab_size).take(n_predicted - found.len()) {
                 let target = ids[found.len() + 1] as usize;
                 greedy(row)?;

@@ -172,6 +172,16 @@ impl TrainError {
         move |source| Self::Io { action, source, path }
     }
 
+    /// Returns the error of a step whose table the file does not have.
+    pub fn missing_table(table: &str) -> Self {
+        Self::config(table, "a table with the settings of the step", "none")
+    }
+
+    /// Returns the error of a step that needs a model of the run, whose folder is `output`.
+    pub fn missing_models(output: &Path) -> Self {
+        Self::config("output", "a run with a finished stage; run one first", format!("no model in {}", output.display()))
+    }
+
     /// Returns a configuration error for `key`.
     pub(crate) fn config(key: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::ConfigValue { key: key.to_owned(), expected: expected.into(), found: found.into() }

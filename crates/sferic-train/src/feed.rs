@@ -27,9 +27,8 @@ impl Feed {
     /// Those of [`Sampler::new`] and [`ChatData::open`]; [`TrainError::ConfigValue`] where conversations have no table.
     pub(crate) fn open(config: &RunConfig, stage: Stage, model: &Config, train: TokenSet) -> Result<Self, TrainError> {
         let settings = config.stage(stage)?;
-        if stage == Stage::Sft {
-            let missing = || TrainError::config("chats", "a table with the conversations of the stage `sft`", "none");
-            let chats = config.chats.as_ref().ok_or_else(missing)?;
+        if matches!(stage, Stage::Sft | Stage::Distill) {
+            let chats = &config.chats_of(stage)?;
             let limits = ChatLimits {
                 // Where nothing is selected, attention is dense anyway.
                 max_packed: model.indexer.as_ref().map_or(usize::MAX, |indexer| indexer.index_topk),

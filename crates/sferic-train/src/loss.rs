@@ -50,7 +50,7 @@ pub struct LossParts {
 impl LossParts {
     /// Returns the sums of both parts.
     #[must_use]
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let sum = |a: Option<Tensor<1>>, b: Option<Tensor<1>>| match (a, b) {
             (Some(a), Some(b)) => Some(a.add(b)),
             (a, b) => a.or(b),

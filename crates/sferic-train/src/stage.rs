@@ -11,6 +11,7 @@ use sferic_model::{AttentionMode, Config, IndexerTraining, Model};
 use sferic_weights::Checkpoint;
 
 use crate::TrainError;
+use crate::balance::{Loads, balance};
 use crate::checkpoint::{self, State};
 use crate::config::{Objective, RunConfig, Stage, StageConfig};
 use crate::dataset::{self, TokenSet};
@@ -179,6 +180,8 @@ struct Run<'a> {
     saved_step: usize,
     best_loss: f64,
     interval: Interval,
+    /// Of the last step.
+    loads: Loads,
     observer: &'a mut dyn FnMut(&Event<'_>),
 }
 
@@ -241,6 +244,7 @@ impl<'a> Run<'a> {
             saved_step: state.step,
             best_loss: state.best_loss,
             interval: Interval::default(),
+            loads: Loads::default(),
             observer,
         })
     }
@@ -252,6 +256,7 @@ impl<'a> Run<'a> {
         let n_targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         let mut gradients = GradientsAccumulator::new();
         let mut sum = LossParts::default();
+        let mut loads = Loads::default();
         for batch in &batches {
             let options = LossOptions {
                 scale: batch.targets.len() as f64 / n_targets.max(1) as f64,
@@ -261,17 +266,23 @@ impl<'a> Run<'a> {
             };
             let mode = indexer_training(self.stage, self.model.config());
             let forward = self.model.forward_train(batch.input(&self.device), mode);
+            loads.add(&self.model, &forward, None);
             let loss = match self.stage.objective() {
                 Objective::Indexer => accumulate_indexer_gradients(&self.model, forward, &options, &mut gradients),
                 Objective::Language | Objective::Both => {
                     accumulate_gradients(&self.model, forward, &batch.targets(&self.device), &options, &mut gradients)
                 }
             };
-            sum = sum.add(loss);
+            sum = sum.plus(loss);
         }
         let lr = self.settings.schedule().rate(self.step);
         let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.grads(), lr, self.step)?;
-        self.model = model;
+        // The bias moves with the router, which the warm-up leaves alone.
+        self.model = match self.stage.objective() {
+            Objective::Indexer => model,
+            Objective::Language | Objective::Both => balance(model, &loads, self.settings.bias_update_speed),
+        };
+        self.loads = loads;
         self.step += 1;
         self.interval.add(sum, grad_norm);
         self.interval.elapsed += started.elapsed();

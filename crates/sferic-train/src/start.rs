@@ -96,7 +96,7 @@ fn stretch(config: &mut Value, context: usize, stage: Stage, path: &Path) -> Res
     };
     if context <= original {
         let expected = format!("more than the {original} positions that the model was trained on");
-        return Err(TrainError::config(&format!("{}.context", stage.name()), expected, context.to_string()));
+        return Err(TrainError::config(&format!("{}.context", stage.table()), expected, context.to_string()));
     }
     let Value::Object(keys) = config else { return Ok(()) };
     keys.remove("rope_scaling");

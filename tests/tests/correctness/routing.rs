@@ -152,6 +152,8 @@ fn the_routers_gradient_is_right_with_kept_experts() {
     let loss = |model: &Model| forward(model, kept()).hidden.mul(up.clone()).sum();
     let FeedForward::Sparse(mixture) = &model.layers[MIXTURE].mlp else { panic!("layer 1 is a mixture") };
     let weight = mixture.gate.weight.val();
+    let expected: Vec<i64> = (0..N_TOKENS as i64).flat_map(|row| [row % 4, 4 + row % 3]).collect();
+    assert_eq!(chosen(&forward(&model, kept()).experts[&MIXTURE]), expected);
     let grads = loss(&model).backward();
     let found = values(weight.grad(&grads).unwrap());
     assert!(found[7 * 24..].iter().all(|grad| *grad == 0.0), "expert 7 has no token and no gradient");

@@ -20,6 +20,9 @@ pub enum Stage {
     /// Turns the corpus into token files
     #[command(after_help = EXIT_CODES)]
     Data(StageArgs),
+    /// Writes the conversations of the stage `sft` to JSONL files, to be read
+    #[command(after_help = EXIT_CODES)]
+    Chats(StageArgs),
     /// Trains a dense model from random weights, or further from a folder's
     #[command(after_help = EXIT_CODES)]
     Pretrain(RunArgs),
@@ -35,7 +38,22 @@ pub enum Stage {
     /// Trains on conversations
     #[command(after_help = EXIT_CODES)]
     Sft(RunArgs),
-    /// Runs every stage of the file that has not been finished, one after another
+    /// Trains a specialist for each domain by reinforcement learning
+    #[command(after_help = EXIT_CODES)]
+    Specialists(RunArgs),
+    /// Collects conversations of the specialists that a rule finds right
+    #[command(after_help = EXIT_CODES)]
+    Collect(RunArgs),
+    /// Trains one model on the specialists' conversations
+    #[command(after_help = EXIT_CODES)]
+    Distill(RunArgs),
+    /// Trains by reinforcement learning on all domains (group relative policy optimisation)
+    #[command(after_help = EXIT_CODES)]
+    Grpo(RunArgs),
+    /// Measures every model that the run has made, and writes a report
+    #[command(after_help = EXIT_CODES)]
+    Eval(RunArgs),
+    /// Runs every step of the file that has not been finished, one after another, evaluation included
     #[command(after_help = EXIT_CODES)]
     All(RunArgs),
 }

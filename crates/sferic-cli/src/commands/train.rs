@@ -1,15 +1,18 @@
 //! `sferic train`: the stages of training, each from one configuration file.
 
+mod learn;
+mod measure;
+
 use crate::cli::{RunArgs, Stage as Command, StageArgs};
 use crate::failure::{ExitStatus, usage};
 use crate::output::{count, dim, print, print_json, row, table};
 use crate::progress::{Progress, Spinner};
 use anyhow::Result;
 use serde_json::{Value, json};
-use sferic_engine::ResolvedDevice;
-use sferic_train::config::{RunConfig, Stage};
+use sferic_engine::{DeviceChoice, ResolvedDevice};
+use sferic_train::config::{RunConfig, Stage, Step};
 use sferic_train::dataset::{self, SplitManifest};
-use sferic_train::{Event, RunOptions, run_stage, tokenizer};
+use sferic_train::{Event, Outcome, RunOptions, chat_data, run_stage, tokenizer};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,12 +22,18 @@ pub fn run(command: Command) -> Result<ExitStatus> {
     match command {
         Command::Tokenizer(args) => train_tokenizer(&args),
         Command::Data(args) => prepare_data(&args),
-        Command::Pretrain(args) => train_model(Some(Stage::Pretrain), &args),
-        Command::Extend(args) => train_model(Some(Stage::Extend), &args),
-        Command::Warmup(args) => train_model(Some(Stage::Warmup), &args),
-        Command::Sparse(args) => train_model(Some(Stage::Sparse), &args),
-        Command::Sft(args) => train_model(Some(Stage::Sft), &args),
-        Command::All(args) => train_model(None, &args),
+        Command::Chats(args) => write_chats(&args),
+        Command::Pretrain(args) => run_steps(Some(Step::Stage(Stage::Pretrain)), &args),
+        Command::Extend(args) => run_steps(Some(Step::Stage(Stage::Extend)), &args),
+        Command::Warmup(args) => run_steps(Some(Step::Stage(Stage::Warmup)), &args),
+        Command::Sparse(args) => run_steps(Some(Step::Stage(Stage::Sparse)), &args),
+        Command::Sft(args) => run_steps(Some(Step::Stage(Stage::Sft)), &args),
+        Command::Specialists(args) => run_steps(Some(Step::Specialists), &args),
+        Command::Collect(args) => run_steps(Some(Step::Collect), &args),
+        Command::Distill(args) => run_steps(Some(Step::Stage(Stage::Distill)), &args),
+        Command::Grpo(args) => run_steps(Some(Step::Grpo), &args),
+        Command::Eval(args) => run_steps(Some(Step::Eval), &args),
+        Command::All(args) => run_steps(None, &args),
     }
 }
 
@@ -77,56 +86,104 @@ fn prepare_data(args: &StageArgs) -> Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Runs one stage, or with `None` all that are not finished.
-fn train_model(stage: Option<Stage>, args: &RunArgs) -> Result<ExitStatus> {
+fn write_chats(args: &StageArgs) -> Result<ExitStatus> {
+    let config = RunConfig::open(&args.config)?;
+    let Some(chats) = &config.chats else {
+        return Err(usage("chats: expected a table with the sources of conversations, found none".to_owned()));
+    };
+    let spinner = Spinner::new("writing conversations");
+    let written = chat_data::write_chats(chats, &config.data)?;
+    drop(spinner);
+    if args.json {
+        let sources: Vec<Value> = written.iter().map(|(name, n_chats)| json!({ "name": name, "n_chats": n_chats })).collect();
+        print_json(&json!({ "folder": chats.folder, "sources": sources }))?;
+        return Ok(ExitStatus::Done);
+    }
+    let mut rows = vec![row(["SOURCE", "CONVERSATIONS"])];
+    rows.extend(written.into_iter().map(|(name, n_chats)| vec![name, n_chats.to_string()]));
+    print(&format!("{}written to {}\n", table(&rows), chats.folder.display()))?;
+    Ok(ExitStatus::Done)
+}
+
+/// Runs one step, or with `None` all that are not done.
+fn run_steps(step: Option<Step>, args: &RunArgs) -> Result<ExitStatus> {
     let config = RunConfig::open(&args.stage.config)?;
     let device = pollster::block_on(sferic_engine::resolve_device(&args.device))?;
     dim(&format!("{}: {}", device.info.name, device.reason));
     let started = Instant::now();
     let limit = args.stop_after.map(|minutes| Duration::try_from_secs_f64(minutes * 60.0)).transpose();
     let limit = limit.map_err(|_| usage("--stop-after: expected a number of minutes of at least 0"))?;
-    let all = stage.is_none();
-    let stages = match stage {
-        Some(stage) => vec![stage],
-        None => config.stages().into_iter().filter(|stage| !config.is_finished(*stage)).collect(),
+    let all = step.is_none();
+    let steps = match step {
+        Some(step) => vec![step],
+        None => config.steps().into_iter().filter(|step| !config.is_done(*step)).collect(),
     };
-    for stage in stages {
-        let options = RunOptions {
-            // A stage that `all` finds begun goes on.
-            resume: args.resume || all,
-            stop_after: limit.map(|limit| limit.saturating_sub(started.elapsed())),
-            kernels: device.capabilities(),
+    for step in steps {
+        let place = Place {
+            config: &config,
+            device: &device,
+            choice: &args.device,
+            options: RunOptions {
+                // A step that `all` finds begun goes on.
+                resume: args.resume || all,
+                stop_after: limit.map(|limit| limit.saturating_sub(started.elapsed())),
+                kernels: device.capabilities(),
+            },
+            as_json: args.stage.json,
         };
-        if !train_stage(&config, stage, &device, &options, args.stage.json)? {
+        let is_done = match step {
+            Step::Stage(stage) => train_stage(&place, stage)?,
+            Step::Specialists => learn::specialists(&place)?,
+            Step::Collect => learn::collect(&place)?,
+            Step::Grpo => learn::grpo(&place)?,
+            Step::Eval => measure::models(&place)?,
+        };
+        if !is_done {
             break;
         }
     }
     Ok(ExitStatus::Done)
 }
 
+/// What a step of a run needs to know.
+struct Place<'a> {
+    config: &'a RunConfig,
+    device: &'a ResolvedDevice,
+    choice: &'a DeviceChoice,
+    options: RunOptions,
+    as_json: bool,
+}
+
+impl Place<'_> {
+    /// Reports how a step ended; returns whether it is finished.
+    fn report(&self, step: Step, outcome: &Outcome, n_steps: usize) -> Result<bool> {
+        let name = step.name();
+        if self.as_json {
+            print_json(&json!({ "event": "done", "stage": name, "step": outcome.step, "model": outcome.model }))?;
+        } else {
+            print(&match &outcome.model {
+                Some(folder) => format!("{name}: {} steps done; the model is in {}\n", outcome.step, folder.display()),
+                None => format!("{name}: stopped at step {} of {n_steps}; go on with --resume\n", outcome.step),
+            })?;
+        }
+        Ok(outcome.model.is_some())
+    }
+}
+
 /// Runs a stage; returns whether it is finished.
-fn train_stage(config: &RunConfig, stage: Stage, device: &ResolvedDevice, options: &RunOptions, as_json: bool) -> Result<bool> {
+fn train_stage(place: &Place<'_>, stage: Stage) -> Result<bool> {
     let mut progress = Progress::count(stage.name());
     let mut written = Ok(());
-    let steps = config.stage(stage)?.steps;
-    let outcome = run_stage(config, stage, &device.burn_device(), options, &mut |event| {
+    let steps = place.config.stage(stage)?.steps;
+    let outcome = run_stage(place.config, stage, &place.device.burn_device(), &place.options, &mut |event| {
         show(event, steps, &mut progress);
-        if as_json && written.is_ok() {
+        if place.as_json && written.is_ok() {
             written = event_line(event).map_or(Ok(()), |line| print_json(&line));
         }
     })?;
     drop(progress);
     written?;
-    let name = stage.name();
-    if as_json {
-        print_json(&json!({ "event": "done", "stage": name, "step": outcome.step, "model": outcome.model }))?;
-    } else {
-        print(&match &outcome.model {
-            Some(folder) => format!("{name}: {} steps done; the model is in {}\n", outcome.step, folder.display()),
-            None => format!("{name}: stopped at step {} of {steps}; go on with --resume\n", outcome.step),
-        })?;
-    }
-    Ok(outcome.model.is_some())
+    place.report(Step::Stage(stage), &outcome, steps)
 }
 
 /// Shows an event to a person: on a terminal the bar moves, and what is worth keeping stays above it.

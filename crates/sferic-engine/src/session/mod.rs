@@ -120,8 +120,9 @@ impl Session {
         let sampler = Sampler::new(params.clone(), config.vocab_size, prompt_ids, seed)?.without(self.engine.unused_tokens());
         let output = output::Output::new(&self.engine, &params)?;
         self.settle();
-        let n_reused = self.cached.resume(prompt_ids, self.experts.is_some());
+        self.cached.resume(prompt_ids, self.experts.is_some());
         self.settle();
+        let n_reused = self.cached.len();
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt_ids);
         Ok(Generation::new(self, sampler, output, params, n_reused))

@@ -32,7 +32,7 @@ impl Model {
                 break;
             }
             let mut cache = LayerCache::default();
-            let run = |(&start, step): (&usize, &Step)| layer.prefill(chunk(&h, start), step, &mut cache, &mut None);
+            let run = |(&start, step): (&usize, &Step)| layer.prefill(chunk(&h, start), step, &mut cache, &mut None).0;
             let outputs = starts.iter().zip(&steps).map(run).collect();
             h = Tensor::cat(outputs, 1);
         }

@@ -3,16 +3,20 @@
 //! Paths in the file are relative to the file itself. A stage that has no table does not take part.
 
 mod stage;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 pub use stage::{Objective, Stage, StageConfig};
+pub use steps::Step;
 
 use crate::TrainError;
 use crate::chat_data::ChatConfig;
 use crate::corpus::SourceConfig;
+pub use crate::eval::EvalConfig;
+use crate::rl::{DistillConfig, GrpoConfig, SpecialistConfig};
 
 /// A whole run.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,6 +54,28 @@ pub struct RunConfig {
     pub chats: Option<ChatConfig>,
     /// Conversations.
     pub sft: Option<StageConfig>,
+    /// Reinforcement learning from one start, a model for each domain.
+    #[serde(default)]
+    pub specialists: Vec<SpecialistConfig>,
+    /// One model of what the specialists say.
+    pub distill: Option<DistillTable>,
+    /// Reinforcement learning on all domains.
+    pub grpo: Option<GrpoConfig>,
+    /// What is measured of the models.
+    pub eval: Option<EvalConfig>,
+}
+
+/// How the specialists become one model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistillTable {
+    /// What they are asked.
+    pub collect: DistillConfig,
+    /// How the model learns it. It starts from what the specialists started from.
+    pub train: StageConfig,
+    /// Share of the tokens that comes from `[chats]`, so that the model keeps what no specialist has said.
+    #[serde(default = "default_chats_share")]
+    pub chats_share: f64,
 }
 
 /// Corpus files and where their tokens go.
@@ -110,6 +136,9 @@ impl Default for SampleConfig {
 fn default_initializer_range() -> f64 {
     0.02
 }
+fn default_chats_share() -> f64 {
+    0.3
+}
 fn default_heldout_every() -> u64 {
     100
 }
@@ -154,7 +183,7 @@ impl RunConfig {
     /// # Errors
     /// [`TrainError::ConfigValue`] where the file has no such table.
     pub fn stage(&self, stage: Stage) -> Result<&StageConfig, TrainError> {
-        self.table(stage).ok_or_else(|| TrainError::config(stage.name(), "a table with the settings of the stage", "none"))
+        self.table(stage).ok_or_else(|| TrainError::config(stage.table(), "a table with the settings of the stage", "none"))
     }
 
     /// Returns the stages that the file has, in their order.
@@ -189,6 +218,7 @@ impl RunConfig {
             Stage::Warmup => self.warmup.as_ref(),
             Stage::Sparse => self.sparse.as_ref(),
             Stage::Sft => self.sft.as_ref(),
+            Stage::Distill => self.distill.as_ref().map(|distill| &distill.train),
         }
     }
 
@@ -220,10 +250,10 @@ impl RunConfig {
             config.check(stage, &names)?;
             if let (Some(from), None) = (&config.from, self.before(stage)) {
                 let expected = "a stage of this file that comes before";
-                return Err(TrainError::config(&format!("{}.from", stage.name()), expected, from.as_str()));
+                return Err(TrainError::config(&format!("{}.from", stage.table()), expected, from.as_str()));
             }
         }
-        Ok(())
+        self.check_steps()
     }
 
     fn check_sources(&self) -> Result<(), TrainError> {

@@ -20,11 +20,13 @@ pub enum Stage {
     Sparse,
     /// Conversations, with the loss on the assistant's tokens.
     Sft,
+    /// What the specialists have said, in one model (spec §7.1).
+    Distill,
 }
 
 impl Stage {
     /// All stages, in the order in which they follow one another.
-    pub const ALL: [Self; 5] = [Self::Pretrain, Self::Extend, Self::Warmup, Self::Sparse, Self::Sft];
+    pub const ALL: [Self; 6] = [Self::Pretrain, Self::Extend, Self::Warmup, Self::Sparse, Self::Sft, Self::Distill];
 
     /// The stage's name.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,15 @@ impl Stage {
             Self::Warmup => "warmup",
             Self::Sparse => "sparse",
             Self::Sft => "sft",
+            Self::Distill => "distill",
+        }
+    }
+
+    /// The table of the stage's settings in the file.
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Distill => "distill.train",
+            _ => self.name(),
         }
     }
 
@@ -42,7 +53,7 @@ impl Stage {
         match self {
             Self::Pretrain | Self::Extend => Objective::Language,
             Self::Warmup => Objective::Indexer,
-            Self::Sparse | Self::Sft => Objective::Both,
+            Self::Sparse | Self::Sft | Self::Distill => Objective::Both,
         }
     }
 }
@@ -110,6 +121,9 @@ pub struct StageConfig {
     /// Weight of the indexer's divergence in the loss. Its inputs and target are detached, so that it trains the indexer alone.
     #[serde(default = "one_f64")]
     pub indexer_kl_weight: f64,
+    /// By how much the bias of an expert moves after each step, towards equal loads (DeepSeek-V3, section 2.1.2).
+    #[serde(default = "default_bias_update_speed")]
+    pub bias_update_speed: f64,
     /// Factor on gradients where products round to f16, a power of two; it is halved when they overflow. Elsewhere there is none.
     #[serde(default = "default_loss_scale")]
     pub loss_scale: f64,
@@ -151,6 +165,9 @@ fn default_betas() -> [f64; 2] {
 fn default_eps() -> f64 {
     1e-8
 }
+fn default_bias_update_speed() -> f64 {
+    crate::balance::BIAS_UPDATE_SPEED
+}
 fn default_loss_scale() -> f64 {
     65_536.0
 }
@@ -180,7 +197,7 @@ impl StageConfig {
 
     /// Checks the values; `source_names` are those of the data.
     pub(super) fn check(&self, stage: Stage, source_names: &[&str]) -> Result<(), TrainError> {
-        let key = |field: &str| format!("{}.{field}", stage.name());
+        let key = |field: &str| format!("{}.{field}", stage.table());
         let counts = [
             ("steps", self.steps),
             ("seq_len", self.seq_len),
@@ -210,6 +227,7 @@ impl StageConfig {
             let expected = format!("fewer than steps ({})", self.steps);
             return Err(TrainError::config(&key("warmup_steps"), expected, self.warmup_steps.to_string()));
         }
+        crate::balance::check_speed(&key("bias_update_speed"), self.bias_update_speed)?;
         if self.loss_scale < 1.0 || self.loss_scale.log2().fract() != 0.0 {
             let found = self.loss_scale.to_string();
             return Err(TrainError::config(&key("loss_scale"), "a power of two of at least 1", found));
@@ -227,7 +245,7 @@ impl StageConfig {
     fn check_mixes(&self, stage: Stage, source_names: &[&str]) -> Result<(), TrainError> {
         for (field, mix) in [("mix", &self.mix), ("final_mix", &self.final_mix)] {
             for (name, weight) in mix.iter().flatten() {
-                let key = format!("{}.{field}.{name}", stage.name());
+                let key = format!("{}.{field}.{name}", stage.table());
                 if !source_names.contains(&name.as_str()) {
                     return Err(TrainError::config(&key, format!("one of {}", source_names.join(", ")), name.as_str()));
                 }
@@ -239,7 +257,7 @@ impl StageConfig {
         if self.final_mix.is_some() != self.final_phase_step.is_some() {
             let found = if self.final_mix.is_some() { "final_mix alone" } else { "final_phase_step alone" };
             return Err(TrainError::config(
-                &format!("{}.final_mix", stage.name()),
+                &format!("{}.final_mix", stage.table()),
                 "final_mix and final_phase_step together",
                 found,
             ));

@@ -1,0 +1,177 @@
+//! The steps of a run in their order, and where each finds and leaves its model.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{RunConfig, Stage};
+use crate::TrainError;
+use crate::chat_data::ChatConfig;
+use crate::corpus::SourceConfig;
+
+/// A step of a run after the data is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A stage that trains on data.
+    Stage(Stage),
+    /// Reinforcement learning of a model for each domain.
+    Specialists,
+    /// Conversations of the specialists.
+    Collect,
+    /// Reinforcement learning on all domains.
+    Grpo,
+    /// Evaluation of the models.
+    Eval,
+}
+
+impl Step {
+    /// The step's name, which is that of its folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stage(stage) => stage.name(),
+            Self::Specialists => "specialists",
+            Self::Collect => "collect",
+            Self::Grpo => "grpo",
+            Self::Eval => "eval",
+        }
+    }
+}
+
+impl RunConfig {
+    /// Returns the steps that the file has, in their order.
+    pub fn steps(&self) -> Vec<Step> {
+        let stages = self.stages();
+        let mut steps: Vec<Step> =
+            stages.iter().filter(|stage| **stage != Stage::Distill).map(|stage| Step::Stage(*stage)).collect();
+        if !self.specialists.is_empty() {
+            steps.push(Step::Specialists);
+        }
+        if self.distill.is_some() {
+            steps.extend([Step::Collect, Step::Stage(Stage::Distill)]);
+        }
+        if self.grpo.is_some() {
+            steps.push(Step::Grpo);
+        }
+        if self.eval.is_some() {
+            steps.push(Step::Eval);
+        }
+        steps
+    }
+
+    /// Returns the folder of a step's files.
+    pub fn step_folder(&self, step: Step) -> PathBuf {
+        self.output.join(step.name())
+    }
+
+    /// Whether a step has left what the next one needs. An evaluation never counts as finished: it sees by itself what is left to measure.
+    pub fn is_done(&self, step: Step) -> bool {
+        let folder = self.step_folder(step);
+        match step {
+            Step::Stage(stage) => self.is_finished(stage),
+            // The last file that an export writes.
+            Step::Grpo => folder.join("model/generation_config.json").exists(),
+            Step::Specialists => {
+                let is_done = |name: &str| folder.join(name).join("model/generation_config.json").exists();
+                self.specialists.iter().all(|specialist| is_done(&specialist.name))
+            }
+            Step::Collect => self.specialists.iter().all(|specialist| folder.join(format!("{}.jsonl", specialist.name)).exists()),
+            Step::Eval => false,
+        }
+    }
+
+    /// Returns the folder of the model that reinforcement learning starts from: the one before the specialists for them, the newest for `grpo`.
+    ///
+    /// # Errors
+    /// [`TrainError::ConfigValue`] where that model has not been made.
+    pub fn start_of(&self, step: Step) -> Result<PathBuf, TrainError> {
+        let stages = self.stages();
+        let last = stages.into_iter().rfind(|stage| step == Step::Grpo || *stage != Stage::Distill);
+        let (folder, what) = match (last, &self.init_from) {
+            (Some(stage), _) if self.is_finished(stage) => return Ok(self.folder(stage).join("model")),
+            (Some(stage), _) => {
+                (self.folder(stage), format!("the finished stage `{0}`; run `sferic train {0}` first", stage.name()))
+            }
+            (None, Some(folder)) => return Ok(folder.clone()),
+            (None, None) => (self.output.clone(), "an earlier stage, or `init_from`".to_owned()),
+        };
+        Err(TrainError::config(step.name(), what, format!("no model in {}", folder.display())))
+    }
+
+    /// Returns every model that the run has made, by name.
+    pub fn models(&self) -> Vec<(String, PathBuf)> {
+        let mut models = Vec::new();
+        for step in self.steps() {
+            let folder = self.step_folder(step);
+            match step {
+                Step::Specialists => {
+                    let named = self.specialists.iter().map(|one| (one.name.clone(), folder.join(&one.name).join("model")));
+                    models.extend(named.filter(|(_, model)| model.join("generation_config.json").exists()));
+                }
+                Step::Stage(_) | Step::Grpo if self.is_done(step) => models.push((step.name().to_owned(), folder.join("model"))),
+                Step::Stage(_) | Step::Grpo | Step::Collect | Step::Eval => {}
+            }
+        }
+        models
+    }
+
+    /// Returns the conversations of a stage: those of the file, or in `distill` those of the specialists beside them.
+    ///
+    /// # Errors
+    /// [`TrainError::ConfigValue`] where there are none.
+    pub(crate) fn chats_of(&self, stage: Stage) -> Result<ChatConfig, TrainError> {
+        let missing =
+            || TrainError::config("chats", format!("a table with the conversations of the stage `{}`", stage.name()), "none");
+        let Some(distill) = self.distill.as_ref().filter(|_| stage == Stage::Distill) else {
+            return self.chats.clone().ok_or_else(missing);
+        };
+        let folder = self.step_folder(Step::Collect);
+        let weight = (1.0 - distill.chats_share) / self.specialists.len().max(1) as f64;
+        let mut sources = Vec::new();
+        for specialist in &self.specialists {
+            let path = folder.join(format!("{}.jsonl", specialist.name));
+            if !path.exists() {
+                let expected =
+                    format!("the conversations of the specialist `{}`; run `sferic train collect` first", specialist.name);
+                return Err(TrainError::config("distill", expected, format!("no {}", path.display())));
+            }
+            // The path is absolute, or relative to where the program runs, as the others are by now.
+            let path = std::path::absolute(&path).map_err(TrainError::io("find the conversations", &path))?;
+            let source =
+                json!({ "name": format!("specialist-{}", specialist.name), "path": path, "format": "chats", "weight": weight });
+            let source: SourceConfig = serde_json::from_value(source)
+                .map_err(|error| TrainError::config("distill", "conversations", error.to_string()))?;
+            sources.push(source);
+        }
+        let mut chats = ChatConfig { folder, packed_len: self.chats.as_ref().map_or(1024, |chats| chats.packed_len), sources };
+        if let Some(others) = &self.chats {
+            let total: f64 = others.sources.iter().map(|source| source.weight).sum();
+            let weighed =
+                |source: &SourceConfig| SourceConfig { weight: source.weight / total * distill.chats_share, ..source.clone() };
+            chats.sources.extend(others.sources.iter().filter(|source| source.weight > 0.0).map(weighed));
+        }
+        Ok(chats)
+    }
+
+    pub(super) fn check_steps(&self) -> Result<(), TrainError> {
+        for (one_idx, specialist) in self.specialists.iter().enumerate() {
+            specialist.check()?;
+            if self.specialists[..one_idx].iter().any(|other| other.name == specialist.name) {
+                return Err(TrainError::config("specialists.name", "a name that no other specialist has", &*specialist.name));
+            }
+        }
+        if let Some(distill) = &self.distill {
+            distill.collect.check()?;
+            if self.specialists.is_empty() {
+                return Err(TrainError::config("distill", "specialists to learn from, [[specialists]]", "none"));
+            }
+            if !(0.0..1.0).contains(&distill.chats_share) {
+                let found = distill.chats_share.to_string();
+                return Err(TrainError::config("distill.chats_share", "0 to below 1", found));
+            }
+        }
+        if let Some(grpo) = &self.grpo {
+            grpo.check("grpo")?;
+        }
+        self.eval.as_ref().map_or(Ok(()), crate::eval::EvalConfig::check)
+    }
+}
