@@ -5,7 +5,7 @@ use super::output::Output;
 use crate::EngineError;
 use crate::clock::Clock;
 use crate::event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
-use crate::runtime::{Attention, Feed, Wanted};
+use crate::runtime::{Feed, Wanted};
 use crate::sampler::{Sampled, Sampler, SamplingParams};
 use sferic_lightning::{Draw, Drawing, Draws};
 use std::collections::VecDeque;
@@ -135,15 +135,7 @@ impl<'s> Generation<'s> {
 
     /// Computes the tokens that are not cached up to `end` and returns the logits that are wanted.
     async fn compute(&mut self, end: usize, feed: Feed, wanted: Wanted) -> Result<Vec<f32>, EngineError> {
-        self.session.settle();
-        let Session { engine, cached, tokens, experts } = &mut *self.session;
-        let ids = &tokens[cached.len()..end];
-        let wanted = (wanted, experts.is_some());
-        let computed = engine.runtime().compute(cached, ids, feed, wanted, &Attention::Selected).await?;
-        if let Some(experts) = experts {
-            experts.extend(cached.len(), computed.experts);
-        }
-        Ok(computed.logits)
+        self.session.compute(end, feed, wanted).await
     }
 
     /// Has the device compute what is not cached and draw the next token, which becomes pending. Logits that nothing can be drawn from are read, for

@@ -146,17 +146,17 @@ impl Session {
     pub async fn logits(&mut self, prompt_ids: &[u32]) -> Result<Vec<f32>, EngineError> {
         let config = self.engine.config();
         check_prompt(prompt_ids, config.vocab_size, self.engine.plan().context, config.max_position_embeddings)?;
-        self.cached.resume(prompt_ids, false);
+        self.settle();
+        self.cached.resume(prompt_ids, self.experts.is_some());
+        self.settle();
         self.tokens.clear();
         self.tokens.extend_from_slice(prompt_ids);
         loop {
-            let (start, chunk) = (self.cached.len(), self.engine.runtime().chunk(self.engine.plan().prefill_chunk));
-            let end = prompt_ids.len().min(start + chunk);
+            let chunk = self.engine.runtime().chunk(self.engine.plan().prefill_chunk);
+            let end = prompt_ids.len().min(self.cached.len() + chunk);
             let wanted = if end == prompt_ids.len() { Wanted::Last } else { Wanted::Nothing };
-            let (ids, attention) = (&prompt_ids[start..end], Attention::Selected);
-            let computed = self.engine.runtime().compute(&mut self.cached, ids, Feed::Prefill, (wanted, false), &attention).await;
-            match computed {
-                Ok(computed) if wanted == Wanted::Last => return Ok(computed.logits),
+            match self.compute(end, Feed::Prefill, wanted).await {
+                Ok(logits) if wanted == Wanted::Last => return Ok(logits),
                 Ok(_) => {}
                 Err(error) => {
                     self.forget_cache();
@@ -164,6 +164,19 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Computes the tokens that are not cached up to `end` and returns the logits that are wanted.
+    async fn compute(&mut self, end: usize, feed: Feed, wanted: Wanted) -> Result<Vec<f32>, EngineError> {
+        self.settle();
+        let Session { engine, cached, tokens, experts } = self;
+        let ids = &tokens[cached.len()..end];
+        let wanted = (wanted, experts.is_some());
+        let computed = engine.runtime().compute(cached, ids, feed, wanted, &Attention::Selected).await?;
+        if let Some(experts) = experts {
+            experts.extend(cached.len(), computed.experts);
+        }
+        Ok(computed.logits)
     }
 
     /// Drops the cache after a failure of the device: its rows may be lost or half written. The tokens stay.

@@ -104,7 +104,14 @@ fn examples_think_where_they_should() {
     let outcome = sferic_tasks::Outcome { correct: true, in_form: true, answer: String::new(), rules: Vec::new() };
     let episode = |mode: Mode| {
         let messages = asked.task.conversation(mode);
-        Episode { tokens: Vec::new(), draws: Vec::new(), messages, outcome: outcome.clone(), ended: true }
+        Episode {
+            tokens: Vec::new(),
+            draws: Vec::new(),
+            messages,
+            outcome: outcome.clone(),
+            ended: true,
+            experts: Default::default(),
+        }
     };
     assert!(is_example(&asked, &episode(Mode::Thinking)) && !is_example(&asked, &episode(Mode::Direct)));
     let direct = Asked { mode: Mode::Direct, ..asked.clone() };

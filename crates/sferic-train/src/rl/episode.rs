@@ -7,7 +7,7 @@ use sferic_tasks::{Environment, Limits, Mode, Outcome, Step, Task, score};
 use sferic_text::{Completion, Message, PromptFormat, Tokenizer, ToolCall};
 
 use super::mix::Asked;
-use super::rollout::{Reply, Request, Roller, Sampling};
+use super::rollout::{Experts, Reply, Request, Roller, Sampling};
 use crate::TrainError;
 use crate::hash::mix;
 
@@ -24,6 +24,8 @@ pub struct Episode {
     pub outcome: Outcome,
     /// Whether the model ended each of its turns; else the last one was cut off.
     pub ended: bool,
+    /// The experts that the tokens went to when they were drawn, all but the last one; empty where that is not recorded.
+    pub experts: Experts,
 }
 
 /// A token that the model drew.
@@ -159,7 +161,14 @@ impl<'a> Play<'a> {
     fn new(asked: &'a Asked, tokens: Vec<u32>, seed: u64) -> Result<Self, TrainError> {
         let task = &asked.task;
         let environment = if task.world.is_some() { Some(Environment::new(task, Limits::default())?) } else { None };
-        let episode = Episode { tokens, draws: Vec::new(), messages: task.prompt(), outcome: failed(), ended: false };
+        let episode = Episode {
+            tokens,
+            draws: Vec::new(),
+            messages: task.prompt(),
+            outcome: failed(),
+            ended: false,
+            experts: Experts::new(),
+        };
         Ok(Self { asked, environment, episode, seed, n_turns: 0, is_over: false })
     }
 
@@ -177,6 +186,8 @@ impl<'a> Play<'a> {
         self.episode.draws.extend(draws.map(|(at, (&logprob, kept))| Drawn { position: start + at, logprob, kept }));
         self.episode.tokens.extend(reply.tokens);
         self.episode.ended = reply.ended;
+        // The last turn's are those of everything before it as well.
+        self.episode.experts = reply.experts;
         self.n_turns += 1;
         self.is_over = true;
         self.episode.messages.push(completion.clone().into_message());

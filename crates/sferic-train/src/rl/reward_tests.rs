@@ -16,7 +16,7 @@ fn episode(asked: &Asked, reply: &str, correct: bool, n_tokens: usize) -> Episod
     messages.push(Message::assistant(reply));
     let draws = (0..n_tokens).map(|position| Drawn { position, logprob: -1.0, kept: Vec::new() }).collect();
     let outcome = Outcome { correct, in_form: correct, answer: String::new(), rules: Vec::new() };
-    Episode { tokens: vec![0; n_tokens], draws, messages, outcome, ended: true }
+    Episode { tokens: vec![0; n_tokens], draws, messages, outcome, ended: true, experts: Default::default() }
 }
 
 /// Gives long replies more.

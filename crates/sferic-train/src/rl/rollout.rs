@@ -1,6 +1,8 @@
 //! Prompts in, replies out, each token with what it was drawn from.
 
-use sferic_engine::{Engine, EngineError, Event, SamplingParams, Session, StopReason};
+use std::collections::BTreeMap;
+
+use sferic_engine::{Engine, EngineError, Event, Matrix, SamplingParams, Session, StopReason};
 
 use super::config::GrpoConfig;
 use crate::TrainError;
@@ -25,6 +27,8 @@ pub struct Sampling {
     pub top_k: usize,
     /// Most tokens of a reply.
     pub max_tokens: usize,
+    /// Records the experts that every token went to.
+    pub record_experts: bool,
 }
 
 /// A reply, token by token.
@@ -38,7 +42,12 @@ pub struct Reply {
     pub kept: Vec<Vec<u32>>,
     /// Whether the model ended it; else it was cut off.
     pub ended: bool,
+    /// Where they were asked for, the experts of each mixture layer for every token of prompt and reply but the last, `[T − 1, A]`.
+    pub experts: Experts,
 }
+
+/// Experts by mixture layer, a row for each token; empty for a model without mixtures.
+pub type Experts = BTreeMap<usize, Matrix<i32>>;
 
 /// Draws replies. One that draws many at once takes the place of [`EngineRoller`].
 pub trait Roller {
@@ -56,6 +65,9 @@ pub struct EngineRoller(pub Engine);
 impl Roller for EngineRoller {
     fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError> {
         let mut session = self.0.session();
+        if sampling.record_experts && self.0.config().moe.is_some() {
+            session.record_experts();
+        }
         requests.iter().map(|request| Ok(pollster::block_on(reply(&mut session, request, sampling))?)).collect()
     }
 }
@@ -63,7 +75,13 @@ impl Roller for EngineRoller {
 impl GrpoConfig {
     /// Returns how the run draws.
     pub fn sampling(&self) -> Sampling {
-        Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k, max_tokens: self.max_tokens }
+        Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            max_tokens: self.max_tokens,
+            record_experts: self.keep_routing,
+        }
     }
 }
 
@@ -91,5 +109,7 @@ async fn reply(session: &mut Session, request: &Request, sampling: &Sampling) ->
             _ => {}
         }
     }
+    drop(generation);
+    reply.experts = session.experts().cloned().unwrap_or_default();
     Ok(reply)
 }

@@ -1,7 +1,9 @@
 //! Episodes as padded rows of a forward pass, and the log-probabilities of what was drawn in them.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use sferic_model::{IndexerTraining, Model};
+use sferic_model::{IndexerTraining, Model, TrainInput};
 
 use super::episode::{Drawn, Episode};
 use super::grpo::log_probs;
@@ -19,6 +21,8 @@ pub(super) struct Rows {
     targets: Tensor<1, Int>,
     /// For each of the `N·T` draws the tokens that it could have given.
     kept: Option<Vec<Vec<u32>>>,
+    /// By mixture layer, `[N·L, A]`; −1 in rows of padding.
+    experts: BTreeMap<usize, Tensor<2, Int>>,
     /// `[N, T]`: 1 for draws, 0 for padding.
     pub(super) valid: Tensor<2>,
     shape: [usize; 2],
@@ -82,6 +86,7 @@ impl Rows {
             places: flat(places),
             targets: flat(targets),
             kept,
+            experts: experts(episodes, length, device),
             valid: Tensor::from_data(TensorData::new(valid, [n_rows, n_draws]), device),
             shape: [n_rows, n_draws],
         }
@@ -90,7 +95,8 @@ impl Rows {
     /// Runs the model as it was trained and returns the log-probabilities of the draws `[N, T]`, and the indexer's divergence `[1]`.
     pub(super) fn log_probs(&self, model: &Model, temperature: f64) -> (Tensor<2>, Option<Tensor<1>>) {
         let indexer = if model.config().indexer.is_some() { IndexerTraining::Sparse } else { IndexerTraining::Off };
-        let forward = model.forward_train(self.token_ids.clone(), indexer);
+        let input = TrainInput { experts: self.experts.clone(), ..self.token_ids.clone().into() };
+        let forward = model.forward_train(input, indexer);
         let [n_rows, length, width] = forward.hidden.dims();
         let before = forward.hidden.reshape([n_rows * length, width]).select(0, self.places.clone());
         let n_draws = before.dims()[0];
@@ -112,6 +118,23 @@ impl Rows {
         }
         Tensor::from_data(TensorData::new(values, self.shape), &self.valid.device())
     }
+}
+
+/// The experts that tokens keep (spec §7.3 (3)): padding, and episodes of which nothing is known, choose by themselves.
+fn experts(episodes: &[&Episode], length: usize, device: &Device) -> BTreeMap<usize, Tensor<2, Int>> {
+    let known = episodes.iter().flat_map(|episode| &episode.experts);
+    let widths: BTreeMap<usize, usize> = known.map(|(&layer_idx, matrix)| (layer_idx, matrix.n_cols)).collect();
+    let of_layer = |(layer_idx, n_experts): (usize, usize)| {
+        let mut ids = vec![-1i32; episodes.len() * length * n_experts];
+        for (row, episode) in ids.chunks_mut(length * n_experts).zip(episodes) {
+            let given = episode.experts.get(&layer_idx).map_or(&[][..], |matrix| &matrix.values);
+            let n_given = given.len().min(row_length(episode) * n_experts);
+            row[..n_given].copy_from_slice(&given[..n_given]);
+        }
+        let shape = [episodes.len() * length, n_experts];
+        (layer_idx, Tensor::from_data(TensorData::new(ids, shape), device))
+    };
+    widths.into_iter().filter(|(_, n_experts)| *n_experts > 0).map(of_layer).collect()
 }
 
 fn padded(length: usize) -> usize {

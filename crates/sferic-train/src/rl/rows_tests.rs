@@ -1,20 +1,24 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::Device;
+use sferic_engine::Engine;
 use sferic_tasks::{Generator, Mode, Setting};
 
-use super::super::episode::play;
+use super::super::episode::{Speaker, play};
 use super::super::learner::{Experience, Learner, reference_log_probs};
 use super::super::mix::Asked;
 use super::super::rollout::{EngineRoller, Sampling};
-use super::super::toy::{config, toy_speaker};
+use super::super::toy::{config, toy_mixture_speaker, toy_speaker};
 use super::*;
 use crate::optimizer::Optimizer;
 
 /// Real replies of the toy model, of several lengths.
 fn replies(sampling: &Sampling) -> (Model, Vec<Asked>, Vec<Episode>) {
     let folder = tempfile::tempdir().unwrap();
-    let (model, engine, speaker) = toy_speaker(folder.path());
+    replies_of(toy_speaker(folder.path()), sampling)
+}
+
+fn replies_of((model, engine, speaker): (Model, Engine, Speaker), sampling: &Sampling) -> (Model, Vec<Asked>, Vec<Episode>) {
     let asked = ["addition", "sequence", "comparison"].map(|name| {
         let task = Generator::named(name).unwrap().task(1, 3, &Setting::default()).unwrap();
         Asked { task, mode: Mode::Direct, kl_weight: 0.5 }
@@ -24,7 +28,7 @@ fn replies(sampling: &Sampling) -> (Model, Vec<Asked>, Vec<Episode>) {
     (model, asked.to_vec(), episodes)
 }
 
-const SAMPLING: Sampling = Sampling { temperature: 0.6, top_p: 0.8, top_k: 0, max_tokens: 6 };
+const SAMPLING: Sampling = Sampling { temperature: 0.6, top_p: 0.8, top_k: 0, max_tokens: 6, record_experts: true };
 
 fn largest_difference(found: &[Vec<f32>], episodes: &[Episode]) -> f32 {
     let pairs = found.iter().zip(episodes).flat_map(|(found, episode)| {
@@ -62,6 +66,29 @@ fn a_policy_that_has_not_changed_has_the_probabilities_of_its_draws() {
     };
     assert!(found("") < 1e-4, "{}", found(""));
     assert!(found("keep_sampling_mask = false") > 1e-2, "the distribution was not cut, so the test says nothing");
+}
+
+/// Tokens go to the experts that they went to when they were drawn, whatever the router would choose now.
+#[test]
+fn tokens_keep_their_experts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _, mut episodes) = replies_of(toy_mixture_speaker(folder.path()), &SAMPLING);
+    let config = config("temperature = 0.6\nbatch_tokens = 300");
+    let found = |episodes: &[Episode]| largest_difference(&reference_log_probs(&model, episodes, &config, 0).unwrap(), episodes);
+    for episode in &episodes {
+        assert_eq!(episode.experts.keys().copied().collect::<Vec<_>>(), [1]);
+        assert_eq!((episode.experts[&1].n_rows, episode.experts[&1].n_cols), (row_length(episode), 2));
+    }
+    assert!(found(&episodes) < 1e-4, "{}", found(&episodes));
+    // Other experts give other probabilities, so they are the ones that count.
+    for episode in &mut episodes {
+        let chosen = &mut episode.experts.get_mut(&1).unwrap().values;
+        chosen.chunks_mut(2).for_each(|pair| pair.copy_from_slice(if pair[0] == 0 { &[2, 3] } else { &[0, 1] }));
+    }
+    assert!(found(&episodes) > 1e-3, "{}", found(&episodes));
+    // Where nothing is known the router chooses.
+    episodes.iter_mut().for_each(|episode| episode.experts.clear());
+    assert!(found(&episodes) < 1e-4, "{}", found(&episodes));
 }
 
 /// Padding and the division into batches change neither loss nor gradient.

@@ -34,6 +34,11 @@ pub(super) fn engine_options() -> EngineOptions {
 
 /// Writes the folder of a random model with a context of `context` tokens and a selection of 24.
 pub(super) fn toy_folder(folder: &Path, context: usize) -> Model {
+    toy_folder_with(folder, context, |_| ())
+}
+
+/// The same with keys of the configuration changed.
+fn toy_folder_with(folder: &Path, context: usize, edit: impl Fn(&mut serde_json::Value)) -> Model {
     let texts = ["What is the sum of two and three? The answer is five.", "Answer: yes. Answer: no. What is the answer?"];
     let tokenizer = train_tokenizer(texts.into_iter(), 340).unwrap();
     std::fs::create_dir_all(folder).unwrap();
@@ -41,6 +46,7 @@ pub(super) fn toy_folder(folder: &Path, context: usize) -> Model {
     let mut json = toy_config(tokenizer.get_vocab_size(true));
     json["max_position_embeddings"] = context.into();
     json["index_topk"] = 24.into();
+    edit(&mut json);
     let config = Config::from_json(&json).unwrap();
     let model = Model::load(&config, &mut RandomWeights::new(&config, 0.15, 3), &Device::flex()).unwrap();
     write_model(&model, Dtype::F32, folder).unwrap();
@@ -50,6 +56,23 @@ pub(super) fn toy_folder(folder: &Path, context: usize) -> Model {
 /// The toy model's engine and its way to speak.
 pub(super) fn toy_speaker(folder: &Path) -> (Model, sferic_engine::Engine, Speaker) {
     let model = toy_folder(folder, CONTEXT);
+    let engine = Policy::new(folder, engine_options()).engine(&model).unwrap();
+    let speaker = Speaker::new(&engine).unwrap();
+    (model, engine, speaker)
+}
+
+/// The same with a mixture of four experts, two of them active, in the second layer.
+pub(super) fn toy_mixture_speaker(folder: &Path) -> (Model, sferic_engine::Engine, Speaker) {
+    let mixture = serde_json::json!({
+        "first_k_dense_replace": 1, "n_routed_experts": 4, "n_shared_experts": 1, "moe_intermediate_size": 16, "num_experts_per_tok": 2,
+        "n_group": 1, "topk_group": 1, "norm_topk_prob": true, "routed_scaling_factor": 1.0, "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc", "moe_layer_freq": 1
+    });
+    let model = toy_folder_with(folder, CONTEXT, |json| {
+        for (key, value) in mixture.as_object().unwrap() {
+            json[key] = value.clone();
+        }
+    });
     let engine = Policy::new(folder, engine_options()).engine(&model).unwrap();
     let speaker = Speaker::new(&engine).unwrap();
     (model, engine, speaker)
@@ -79,7 +102,7 @@ impl<F: FnMut(usize, &Request) -> Option<(String, bool)>> Roller for Scripted<F>
             self.n_rolled += 1;
             let tokens = self.speaker.tokenizer().encode(&text, false).unwrap();
             let logprobs = vec![-0.5; tokens.len()];
-            replies.push(Reply { kept: Vec::new(), logprobs, tokens, ended });
+            replies.push(Reply { logprobs, tokens, ended, ..Reply::default() });
         }
         Ok(replies)
     }
