@@ -88,7 +88,7 @@ fn push(batch: &mut Batch, orders: &[Order]) {
 /// The reply of a sequence by itself.
 fn alone(model: &Model, order: &Order, settings: &BatchSettings) -> Vec<(u32, f32)> {
     let adjustments = settings.bias.clone().map(|bias| (order.counts.clone(), bias));
-    let drawing = Drawing { settings: settings.sampling, seed: order.seed, n_draws: 0, adjustments, dense: settings.dense };
+    let drawing = Drawing { settings: settings.sampling, seed: order.seed, n_draws: 0, adjustments, dense: settings.dense, experts: false };
     let (mut draws, mut sequence) = (block_on(Draws::new(model, drawing)).unwrap(), model.sequence());
     let mut tokens = order.prompt.clone();
     let mut reply = Vec::new();
@@ -221,7 +221,7 @@ fn ends_interruptions_and_neighbours_change_no_other_reply() {
     let mut batch = Batch::new(&model, settings.clone()).unwrap();
     let orders = orders();
     push(&mut batch, &orders[..8]);
-    let drawing = Drawing { settings: FILTERED, seed: 77, n_draws: 0, adjustments: None, dense: false };
+    let drawing = Drawing { settings: FILTERED, seed: 77, n_draws: 0, adjustments: None, dense: false, experts: false };
     let (mut draws, mut sequence, mut tokens) =
         (block_on(Draws::new(&model, drawing)).unwrap(), model.sequence(), prompt(40, 20));
     let mut replies = Replies::new();

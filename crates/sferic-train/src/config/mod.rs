@@ -170,6 +170,12 @@ impl RunConfig {
         {
             *path = base.join(&*path);
         }
+        for grpo in config.grpo.iter_mut().chain(config.specialists.iter_mut().map(|one| &mut one.grpo)) {
+            grpo.filler = grpo.filler.take().map(|file| base.join(file));
+            if let Some(judge) = &mut grpo.judge {
+                judge.model = base.join(&judge.model);
+            }
+        }
         config.init_from = config.init_from.map(|folder| base.join(folder));
         if let Some(chats) = &mut config.chats {
             chats.folder = base.join(&chats.folder);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sferic_engine::{Engine, EngineError, Event, Matrix, SamplingParams, Session, StopReason};
+use sferic_engine::{BatchReply, Engine, EngineError, Event, Matrix, SamplingParams, Session, StopReason};
 
 use super::config::GrpoConfig;
 use crate::TrainError;
@@ -58,17 +58,53 @@ pub trait Roller {
     fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError>;
 }
 
-/// Draws replies with an engine, one after the other; what a prompt shares with the one before is not computed again.
+/// Draws replies with an engine: many at a time where they come from the model's own distribution and no experts are recorded, else one after the
+/// other. What a prompt shares with the one before is not computed again.
 #[derive(Debug)]
 pub struct EngineRoller(pub Engine);
 
 impl Roller for EngineRoller {
     fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError> {
+        let records = sampling.record_experts && self.0.config().moe.is_some();
+        if sampling.is_plain() && !records {
+            return self.batch(requests, sampling);
+        }
         let mut session = self.0.session();
-        if sampling.record_experts && self.0.config().moe.is_some() {
+        if records {
             session.record_experts();
         }
         requests.iter().map(|request| Ok(pollster::block_on(reply(&mut session, request, sampling))?)).collect()
+    }
+}
+
+impl EngineRoller {
+    /// The batch reports the model's own log-probabilities, which are those of the draws where nothing is cut or tempered.
+    fn batch(&self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError> {
+        let prompts: Vec<Vec<u32>> = requests.iter().map(|request| request.prompt.clone()).collect();
+        let seeds: Vec<u64> = requests.iter().map(|request| request.seed).collect();
+        let params = SamplingParams {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            max_tokens: Some(sampling.max_tokens),
+            ..SamplingParams::default()
+        };
+        let replies = pollster::block_on(self.0.generate_batch(&prompts, &params, &seeds))?;
+        let reply = |reply: BatchReply| Reply {
+            ended: reply.reason == StopReason::Eos,
+            kept: vec![Vec::new(); reply.token_ids.len()],
+            logprobs: reply.logprobs,
+            tokens: reply.token_ids,
+            ..Reply::default()
+        };
+        Ok(replies.into_iter().map(reply).collect())
+    }
+}
+
+impl Sampling {
+    /// Whether tokens are drawn from the model's own distribution.
+    fn is_plain(&self) -> bool {
+        self.temperature == 1.0 && self.top_p == 1.0 && self.top_k == 0
     }
 }
 
