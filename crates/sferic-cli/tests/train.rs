@@ -1,4 +1,4 @@
-//! The three stages of training on a corpus of a few kilobytes, then a text from the result.
+//! Training on a corpus of a few kilobytes, a text from the result, and the whole pipeline on the smoke configuration.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -28,14 +28,13 @@ weight = 1.0
 vocab_size = 300
 sample_bytes = 100000
 
-[train]
+[pretrain]
 steps = 4
 seq_len = 16
 batch_size = 2
 lr = 1e-3
 min_lr = 1e-4
 warmup_steps = 1
-sparse_from_step = 2
 log_interval = 2
 eval_rows = 1
 checkpoint_interval = 2
@@ -68,15 +67,58 @@ fn from_text_to_a_model_that_writes() {
     assert_eq!(of("saved").len(), 2);
     assert_eq!(events.last().unwrap()["step"], 4);
     for file in ["loss.csv", "loss.svg", "samples.txt"] {
-        assert!(path("run").join(file).is_file(), "{file}");
+        assert!(path("run/pretrain").join(file).is_file(), "{file}");
     }
     let resumed = sferic(["train", "pretrain", config, "--device", "cpu", "--resume"]);
     assert!(resumed.assert_done().stderr.contains("step 4 of 4"), "{}", resumed.stderr);
 
-    let model = path("run").join("model");
+    let model = path("run/pretrain/model");
     let model = model.to_str().unwrap();
     let text = sferic(["generate", model, "The fox", "--device", "cpu", "--max-tokens", "5", "--ignore-eos", "--json"]);
     assert_eq!(text.assert_done().json_lines().last().unwrap()["stats"]["generated_tokens"], 5);
+}
+
+/// `tests/smoke/run.toml`, from the tokenizer to the report: what its files say is there, and a second call finds nothing to do but the report.
+#[test]
+fn the_whole_pipeline_runs_from_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let smoke = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/smoke");
+    for file in ["run.toml", "config.json"] {
+        std::fs::copy(smoke.join(file), folder.path().join(file)).unwrap();
+    }
+    let config = folder.path().join("run.toml");
+    let config = config.to_str().unwrap();
+    for step in ["tokenizer", "data", "chats"] {
+        sferic(["train", step, config]).assert_done();
+    }
+    // A step whose model is not there says which one makes it.
+    sferic(["train", "grpo", config, "--device", "cpu"]).assert_fails(2, &["`grpo`", "sferic train distill"]);
+
+    let all = sferic(["train", "all", config, "--device", "cpu", "--json"]);
+    let events = all.assert_done().json_lines();
+    let done: Vec<&str> =
+        events.iter().filter(|event| event["event"] == "done").map(|event| event["stage"].as_str().unwrap()).collect();
+    assert_eq!(done, ["pretrain", "extend", "warmup", "sparse", "sft", "specialists", "distill", "grpo"]);
+    let run = |file: &str| folder.path().join("run").join(file);
+    for file in ["warmup/loss.svg", "specialists/math/grpo.svg", "collect/alignment.jsonl", "grpo/grpo.csv", "eval/report.md"] {
+        assert!(run(file).is_file(), "{file}");
+    }
+    let losses: Vec<f64> = events
+        .iter()
+        .filter(|event| event["event"] == "logged" && event["loss"].is_number())
+        .map(|event| event["loss"].as_f64().unwrap())
+        .collect();
+    assert!(losses[..6].is_sorted_by(|a, b| a > b), "pretraining learns: {losses:?}");
+    let report = std::fs::read_to_string(run("eval/report.md")).unwrap();
+    for model in ["pretrain", "warmup", "sparse", "sft", "math", "alignment", "distill", "grpo"] {
+        assert!(report.contains(&format!("| {model} |")), "{model}");
+    }
+
+    let again = sferic(["train", "all", config, "--device", "cpu"]);
+    assert_eq!(again.assert_done().stdout.lines().count(), 1, "only the evaluation answers: {}", again.stdout);
+    let model = run("grpo/model");
+    let chat = sferic(["generate", model.to_str().unwrap(), "Hi", "--chat", "--device", "cpu", "--max-tokens", "4", "--json"]);
+    assert!(!chat.assert_done().json_lines().is_empty());
 }
 
 fn model_config() -> serde_json::Value {

@@ -44,4 +44,4 @@ pub mod tokenizer;
 
 pub use error::TrainError;
 pub use stage::{Event, Outcome, RunOptions, run_stage};
-pub use start::{first_model_config, model_config};
+pub use start::{config_of, first_model_config, model_config};

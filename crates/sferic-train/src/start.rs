@@ -48,6 +48,15 @@ pub fn first_model_config(run: &RunConfig) -> Result<Config, TrainError> {
     Config::from_json(&read_config(&path)?).map_err(|source| TrainError::ModelConfig { source, path })
 }
 
+/// Reads the configuration of a finished model.
+///
+/// # Errors
+/// [`TrainError::Io`] or [`TrainError::ModelConfig`].
+pub fn config_of(folder: &Path) -> Result<Config, TrainError> {
+    let path = folder.join("config.json");
+    Config::from_json(&read_config(&path)?).map_err(|source| TrainError::ModelConfig { source, path })
+}
+
 /// Returns the model that a stage starts from.
 ///
 /// # Errors

@@ -88,7 +88,8 @@ fn push(batch: &mut Batch, orders: &[Order]) {
 /// The reply of a sequence by itself.
 fn alone(model: &Model, order: &Order, settings: &BatchSettings) -> Vec<(u32, f32)> {
     let adjustments = settings.bias.clone().map(|bias| (order.counts.clone(), bias));
-    let drawing = Drawing { settings: settings.sampling, seed: order.seed, n_draws: 0, adjustments, dense: settings.dense, experts: false };
+    let drawing =
+        Drawing { settings: settings.sampling, seed: order.seed, n_draws: 0, adjustments, dense: settings.dense, experts: false };
     let (mut draws, mut sequence) = (block_on(Draws::new(model, drawing)).unwrap(), model.sequence());
     let mut tokens = order.prompt.clone();
     let mut reply = Vec::new();

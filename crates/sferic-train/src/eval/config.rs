@@ -158,6 +158,16 @@ impl Default for TaskConfig {
 }
 
 impl EvalConfig {
+    /// Returns the settings without the lengths that a model of this context cannot hold.
+    #[must_use]
+    pub fn fitted(&self, context: usize) -> Self {
+        let mut fitted = self.clone();
+        for lengths in [&mut fitted.likelihood.edges, &mut fitted.recall.lengths, &mut fitted.grid.lengths] {
+            lengths.retain(|&length| length <= context);
+        }
+        fitted
+    }
+
     /// Checks every value, before anything is loaded.
     ///
     /// # Errors
@@ -239,6 +249,15 @@ mod tests {
         config.check().unwrap();
         assert!(config.tasks.cells().iter().all(|cell| cell.generator.name == "addition"));
         assert_eq!(config.tasks.modes, [Mode::Thinking]);
+    }
+
+    #[test]
+    fn lengths_beyond_the_context_are_left_out() {
+        let fitted = EvalConfig::default().fitted(4096);
+        assert_eq!(fitted.likelihood.edges, [1024, 4096]);
+        assert_eq!(fitted.recall.lengths, [2048]);
+        assert_eq!(fitted.grid.lengths, [1024, 2048, 4096]);
+        assert_eq!(EvalConfig::default().fitted(16_384), EvalConfig::default());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 use sferic_train::config::{EvalConfig, Step};
 use sferic_train::eval::{self, Evaluation, Event};
-use sferic_train::{TrainError, dataset};
+use sferic_train::{TrainError, config_of, dataset};
 use std::time::Instant;
 
 /// Evaluates every model of the run, and writes a report of all; returns whether it is complete.
@@ -25,13 +25,15 @@ pub fn models(place: &Place<'_>) -> Result<bool> {
     let (_, heldout) = dataset::open(&config.data, usize::from(u16::MAX), 1)?;
     let mut all = Vec::new();
     for (name, model) in models {
+        // Models of the first stages may have a shorter context.
+        let settings = settings.fitted(config_of(&model)?.max_position_embeddings);
         let evaluation = Evaluation {
             name: name.clone(),
             model,
             output: output.join(&name),
             seed: config.seed,
             heldout: &heldout,
-            config: settings,
+            config: &settings,
             device: place.choice.clone(),
             stop_after: place.options.stop_after.map(|limit| limit.saturating_sub(started.elapsed())),
         };
