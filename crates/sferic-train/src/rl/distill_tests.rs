@@ -43,7 +43,7 @@ fn only_right_replies_are_kept_and_a_broken_collection_goes_on() {
             let n_asked = asked.entry(request.prompt.clone()).or_default();
             *n_asked += 1;
             // Two of three are wrong the first time.
-            let is_right = *n_asked > 1 || request.prompt.len() % 3 == 0;
+            let is_right = *n_asked > 1 || request.prompt.len().is_multiple_of(3);
             let text = if is_right {
                 references[&request.prompt].clone()
             } else {
