@@ -92,7 +92,7 @@ fn the_whole_pipeline_runs_from_one_file() {
         sferic(["train", step, config]).assert_done();
     }
     // A step whose model is not there says which one makes it.
-    sferic(["train", "grpo", config, "--device", "cpu"]).assert_fails(2, &["`grpo`", "sferic train distill"]);
+    sferic(["train", "grpo", config, "--device", "cpu"]).assert_fails(3, &["`grpo`", "sferic train distill"]);
 
     let all = sferic(["train", "all", config, "--device", "cpu", "--json"]);
     let events = all.assert_done().json_lines();
