@@ -32,6 +32,11 @@ pub fn write_model(model: &Model, dtype: Dtype, folder: &Path) -> Result<(), Tra
     Ok(write_atomic(folder.join("config.json"), format!("{config:#}\n").as_bytes())?)
 }
 
+/// Whether `folder` holds a complete model of [`export`]: its last file is there.
+pub fn is_exported(folder: &Path) -> bool {
+    folder.join("generation_config.json").exists()
+}
+
 /// Writes a complete model folder: BF16 weights, configuration, tokenizer and generation defaults.
 ///
 /// `tokenizer` is the tokenizer.json; a tokenizer_config.json beside it is copied too.

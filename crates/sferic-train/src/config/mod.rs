@@ -16,6 +16,7 @@ use crate::TrainError;
 use crate::chat_data::ChatConfig;
 use crate::corpus::SourceConfig;
 pub use crate::eval::EvalConfig;
+use crate::export::is_exported;
 use crate::rl::{DistillConfig, GrpoConfig, SpecialistConfig};
 
 /// A whole run.
@@ -204,8 +205,7 @@ impl RunConfig {
 
     /// Whether a stage has left its model.
     pub fn is_finished(&self, stage: Stage) -> bool {
-        // The last file that an export writes.
-        self.folder(stage).join("model/generation_config.json").exists()
+        is_exported(&self.folder(stage).join("model"))
     }
 
     /// Returns the stage that `stage` starts from; nothing for the first.

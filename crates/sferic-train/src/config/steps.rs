@@ -8,6 +8,7 @@ use super::{RunConfig, Stage};
 use crate::TrainError;
 use crate::chat_data::ChatConfig;
 use crate::corpus::SourceConfig;
+use crate::export::is_exported;
 
 /// A step of a run after the data is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,10 +69,9 @@ impl RunConfig {
         let folder = self.step_folder(step);
         match step {
             Step::Stage(stage) => self.is_finished(stage),
-            // The last file that an export writes.
-            Step::Grpo => folder.join("model/generation_config.json").exists(),
+            Step::Grpo => is_exported(&folder.join("model")),
             Step::Specialists => {
-                let is_done = |name: &str| folder.join(name).join("model/generation_config.json").exists();
+                let is_done = |name: &str| is_exported(&folder.join(name).join("model"));
                 self.specialists.iter().all(|specialist| is_done(&specialist.name))
             }
             Step::Collect => self.specialists.iter().all(|specialist| folder.join(format!("{}.jsonl", specialist.name)).exists()),
@@ -105,7 +105,7 @@ impl RunConfig {
             match step {
                 Step::Specialists => {
                     let named = self.specialists.iter().map(|one| (one.name.clone(), folder.join(&one.name).join("model")));
-                    models.extend(named.filter(|(_, model)| model.join("generation_config.json").exists()));
+                    models.extend(named.filter(|(_, model)| is_exported(model)));
                 }
                 Step::Stage(_) | Step::Grpo if self.is_done(step) => models.push((step.name().to_owned(), folder.join("model"))),
                 Step::Stage(_) | Step::Grpo | Step::Collect | Step::Eval => {}

@@ -20,7 +20,7 @@ use super::report::{Report, Sample, StepRow};
 use super::reward::{Rewarder, RuleRewarder};
 use super::rollout::EngineRoller;
 use crate::checkpoint;
-use crate::export::export;
+use crate::export::{export, is_exported};
 use crate::hash::mix;
 use crate::init::FolderWeights;
 use crate::optimizer::Optimizer;
@@ -143,8 +143,7 @@ pub fn specialists(
         specialist.check()?;
         let folder = output.join(&specialist.name);
         let model = folder.join("model");
-        // The last file that an export writes.
-        if !(options.resume && model.join("generation_config.json").exists()) {
+        if !(options.resume && is_exported(&model)) {
             let job = Job { config: &specialist.grpo, seed, start, output: &folder };
             let stop_after = options.stop_after.map(|limit| limit.saturating_sub(started.elapsed()));
             let options = RunOptions { stop_after, ..*options };
