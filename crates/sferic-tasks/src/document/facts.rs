@@ -32,6 +32,12 @@ impl Kind {
         &KINDS[draws.below(KINDS.len())]
     }
 
+    /// Draws different kinds.
+    pub(super) fn several(draws: &mut Draws, n: usize) -> Vec<&'static Self> {
+        let all: Vec<&'static Self> = KINDS.iter().collect();
+        draws.several(&all, n)
+    }
+
     /// Draws facts whose subjects and values are all different.
     pub(super) fn facts(&self, draws: &mut Draws, n: usize) -> Vec<Fact> {
         let mut facts: Vec<Fact> = Vec::with_capacity(n);

@@ -37,6 +37,9 @@ const NOW: Phrases = Phrases::new(&[
     "{question} If there are several answers, the latest is right.",
 ]);
 
+/// Facts of one kind in a document with several kinds: there are seven weekdays, and values must differ.
+const FACTS_OF_KIND: usize = 5;
+
 /// What the filler must not mention: the subjects of facts.
 fn subjects(facts: &[Fact]) -> Vec<String> {
     facts.iter().map(|fact| fact.subject.clone()).collect()
@@ -90,6 +93,31 @@ pub(super) fn needle(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
         draft.messages.splice(0..0, [Message::user(before), Message::assistant(other.reply.clone())]);
     }
     draft
+}
+
+/// Makes a document and `n` questions about different facts of several kinds in it.
+pub(super) fn questions(draws: &mut Draws, setting: &Setting, room: usize, n: usize) -> (String, Vec<Problem>) {
+    let mut groups: Vec<Vec<Fact>> = Vec::new();
+    for kind in Kind::several(draws, n.div_ceil(FACTS_OF_KIND)) {
+        groups.push(kind.facts(draws, FACTS_OF_KIND));
+    }
+    let facts = groups.concat();
+    let mut required = sentences(&facts);
+    draws.shuffle(&mut required);
+    let document = document(draws, setting, room, Plan { required: &required, optional: &[], avoid: &subjects(&facts) });
+    let mut problems: Vec<Problem> = Vec::new();
+    for group in &groups {
+        problems.extend(group.iter().map(|fact| Problem {
+            key: format!("{} {}", fact.subject, fact.value),
+            question: fact.question.clone(),
+            thinking: said(fact),
+            sentence: with_quote(draws, fact),
+            check: check_of(fact, group),
+        }));
+    }
+    draws.shuffle(&mut problems);
+    problems.truncate(n);
+    (document, problems)
 }
 
 pub(super) fn needles(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {

@@ -6,6 +6,7 @@ mod lookup;
 mod pairs;
 mod quote;
 mod section;
+mod turns;
 
 use crate::check::Check;
 use crate::form::Form;
@@ -27,6 +28,7 @@ pub(crate) const GENERATORS: &[Generator] = &[
     Generator::new(Document, "pairs", N_LEVELS, pairs::pairs),
     Generator::new(Document, "quote", N_LEVELS, quote::quote),
     Generator::new(Document, "section", N_LEVELS, section::section),
+    Generator::new(Document, "turns", N_LEVELS, turns::turns),
 ];
 
 const ASK_ABOUT: Phrases = Phrases::new(&[

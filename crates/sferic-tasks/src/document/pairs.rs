@@ -36,6 +36,9 @@ const LARGER: Phrases = Phrases::new(&[
     "name the one with the larger {value}: {a} or {b}.",
 ]);
 
+/// A name and its value.
+type Entry = (String, i64);
+
 /// A kind of list.
 struct Kind {
     kind: &'static str,
@@ -96,7 +99,7 @@ pub(super) fn pairs(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
     let (document, entries) = list(draws, setting, room, kind, line);
     let entry_idx = draws.below(entries.len());
     let (key, value) = &entries[entry_idx];
-    let written = |(key, value): &(String, i64)| crate::phrases::fill(line, &[("k", key), ("v", value)]);
+    let written = |entry: &Entry| written(line, entry);
     match draws.below(8) {
         0 => {
             let mut key = (kind.key)(draws);
@@ -107,17 +110,7 @@ pub(super) fn pairs(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
             let thinking = format!("I look for {key}. The list has no such entry.");
             not_there(draws, format!("no {key} {:?}", entries[0]), &question, document, thinking)
         }
-        1 | 2 => Problem {
-            key: format!("{value} {key}"),
-            question: KEY_OF.fill(draws, &[("kind", &kind.kind), ("value", &kind.value), ("v", value)]),
-            thinking: format!("The line is \"{}\".", written(&entries[entry_idx])),
-            sentence: format!("It is {key}."),
-            check: Check::mention(
-                key,
-                entries.iter().map(|(other, _)| other.as_str()).filter(|other| !key.contains(other)).take(20),
-            ),
-        }
-        .about(draws, document),
+        1 | 2 => key_of(draws, kind, line, &entries, entry_idx).about(draws, document),
         3 if entries.len() > 1 => {
             let other = &entries[(entry_idx + 1 + draws.below(entries.len() - 1)) % entries.len()];
             let larger = if other.1 > *value { other } else { &entries[entry_idx] };
@@ -135,19 +128,57 @@ pub(super) fn pairs(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
             }
             .about(draws, document)
         }
-        _ => Problem {
-            key: format!("{key} {value}"),
-            question: VALUE_OF.fill(draws, &[("value", &kind.value), ("key", key)]),
-            thinking: format!("The line is \"{}\".", written(&entries[entry_idx])),
-            sentence: format!("The {} of {key} is {value}.", kind.value),
-            check: Check::number(*value),
+        _ => value_of(draws, kind, line, &entries[entry_idx]).about(draws, document),
+    }
+}
+
+/// Makes a list and `n` questions about different entries of it; fewer where it has fewer.
+pub(super) fn questions(draws: &mut Draws, setting: &Setting, room: usize, n: usize) -> (String, Vec<Problem>) {
+    let kind = draws.pick(KINDS);
+    let line = draws.word(kind.lines);
+    let (document, entries) = list(draws, setting, room, kind, line);
+    let mut idxs: Vec<usize> = (0..entries.len()).collect();
+    draws.shuffle(&mut idxs);
+    let problem = |entry_idx: usize| {
+        if draws.chance(0.3) {
+            key_of(draws, kind, line, &entries, entry_idx)
+        } else {
+            value_of(draws, kind, line, &entries[entry_idx])
         }
-        .about(draws, document),
+    };
+    let problems = idxs.into_iter().take(n).map(problem).collect();
+    (document, problems)
+}
+
+fn written(line: &str, (key, value): &Entry) -> String {
+    crate::phrases::fill(line, &[("k", key), ("v", value)])
+}
+
+fn value_of(draws: &mut Draws, kind: &Kind, line: &str, entry: &Entry) -> Problem {
+    let (key, value) = entry;
+    Problem {
+        key: format!("{key} {value}"),
+        question: VALUE_OF.fill(draws, &[("value", &kind.value), ("key", key)]),
+        thinking: format!("The line is \"{}\".", written(line, entry)),
+        sentence: format!("The {} of {key} is {value}.", kind.value),
+        check: Check::number(*value),
+    }
+}
+
+fn key_of(draws: &mut Draws, kind: &Kind, line: &str, entries: &[Entry], entry_idx: usize) -> Problem {
+    let (key, value) = &entries[entry_idx];
+    let others = entries.iter().map(|(other, _)| other.as_str()).filter(|other| !key.contains(other));
+    Problem {
+        key: format!("{value} {key}"),
+        question: KEY_OF.fill(draws, &[("kind", &kind.kind), ("value", &kind.value), ("v", value)]),
+        thinking: format!("The line is \"{}\".", written(line, &entries[entry_idx])),
+        sentence: format!("It is {key}."),
+        check: Check::mention(key, others.take(20)),
     }
 }
 
 /// Draws entries with different keys and values until the room is used up; at least two.
-fn list(draws: &mut Draws, setting: &Setting, room: usize, kind: &Kind, line: &str) -> (String, Vec<(String, i64)>) {
+fn list(draws: &mut Draws, setting: &Setting, room: usize, kind: &Kind, line: &str) -> (String, Vec<Entry>) {
     let mut text = format!("{}\n", kind.title);
     let mut left = room.saturating_sub(setting.length_of(&text));
     let (mut entries, mut keys, mut values) = (Vec::new(), HashSet::new(), HashSet::new());
