@@ -82,16 +82,15 @@ fn sampler(config: &RunConfig, settings: &StageConfig, train: &TokenSet) -> Resu
     let sources = &config.data.sources;
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     let n_rows: Vec<usize> = (0..sources.len()).map(|source_idx| train.n_rows(source_idx)).collect();
-    let weights = |mix: &Option<BTreeMap<String, f64>>| -> Vec<f64> {
+    let weights = |mix: Option<&BTreeMap<String, f64>>| -> Vec<f64> {
         let weight = |source: &SourceConfig| match mix {
             Some(mix) => mix.get(&source.name).copied().unwrap_or(0.0),
             None => source.weight,
         };
         sources.iter().map(weight).collect()
     };
-    let mut phases = vec![Phase { from_step: 0, weights: weights(&settings.mix) }];
-    if let Some(from_step) = settings.final_phase_step {
-        phases.push(Phase { from_step, weights: weights(&settings.final_mix) });
-    }
+    let mut phases = vec![Phase { from_step: 0, weights: weights(settings.mix.as_ref()) }];
+    let later = settings.phases.iter();
+    phases.extend(later.map(|phase| Phase { from_step: phase.from_step, weights: weights(Some(&phase.mix)) }));
     Sampler::new(config.seed, settings.rows_per_step(), &names, &n_rows, &phases)
 }

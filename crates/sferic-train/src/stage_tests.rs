@@ -43,8 +43,7 @@ gradient_accumulation = 2
 lr = 1e-2
 min_lr = 1e-3
 warmup_steps = 2
-final_phase_step = 4
-final_mix = { texts = 3.0, dialogues = 3.0 }
+phases = [{ from_step = 4, mix = { texts = 3.0, dialogues = 3.0 } }]
 log_interval = 1
 loss_chunk_rows = 24
 eval_rows = 2

@@ -5,6 +5,7 @@ mod layout;
 mod lookup;
 mod pairs;
 mod quote;
+mod repeat;
 mod section;
 mod turns;
 
@@ -28,6 +29,7 @@ pub(crate) const GENERATORS: &[Generator] = &[
     Generator::new(Document, "pairs", N_LEVELS, pairs::pairs),
     Generator::new(Document, "quote", N_LEVELS, quote::quote),
     Generator::new(Document, "section", N_LEVELS, section::section),
+    Generator::new(Document, "repeat", N_LEVELS, repeat::repeat),
     Generator::new(Document, "turns", N_LEVELS, turns::turns),
 ];
 

@@ -69,6 +69,16 @@ pub enum Objective {
     Both,
 }
 
+/// Shares of the sources that hold from a step on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseConfig {
+    /// First step of the phase.
+    pub from_step: usize,
+    /// Share of each source in the rows.
+    pub mix: BTreeMap<String, f64>,
+}
+
 /// Batches, optimiser, schedule and reports of a stage.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,10 +101,9 @@ pub struct StageConfig {
     pub gradient_checkpointing: bool,
     /// Share of each source in the rows; the sources' own weights when absent.
     pub mix: Option<BTreeMap<String, f64>>,
-    /// The same from `final_phase_step` on.
-    pub final_mix: Option<BTreeMap<String, f64>>,
-    /// First step of the final phase; never when absent.
-    pub final_phase_step: Option<usize>,
+    /// Other shares from later steps on.
+    #[serde(default)]
+    pub phases: Vec<PhaseConfig>,
     /// Whether attention stays within a document where a row holds several. Selections are made within rows, so that sparse attention does not.
     /// On when absent, where attention is dense.
     pub within_documents: Option<bool>,
@@ -243,25 +252,32 @@ impl StageConfig {
     }
 
     fn check_mixes(&self, stage: Stage, source_names: &[&str]) -> Result<(), TrainError> {
-        for (field, mix) in [("mix", &self.mix), ("final_mix", &self.final_mix)] {
-            for (name, weight) in mix.iter().flatten() {
-                let key = format!("{}.{field}.{name}", stage.table());
-                if !source_names.contains(&name.as_str()) {
-                    return Err(TrainError::config(&key, format!("one of {}", source_names.join(", ")), name.as_str()));
-                }
-                if !(weight.is_finite() && *weight >= 0.0) {
-                    return Err(TrainError::config(&key, "a number of at least 0", weight.to_string()));
-                }
-            }
+        if let Some(mix) = &self.mix {
+            check_mix(&format!("{}.mix", stage.table()), mix, source_names)?;
         }
-        if self.final_mix.is_some() != self.final_phase_step.is_some() {
-            let found = if self.final_mix.is_some() { "final_mix alone" } else { "final_phase_step alone" };
-            return Err(TrainError::config(
-                &format!("{}.final_mix", stage.table()),
-                "final_mix and final_phase_step together",
-                found,
-            ));
+        let mut first = 1;
+        for (phase_idx, phase) in self.phases.iter().enumerate() {
+            let key = format!("{}.phases.{phase_idx}", stage.table());
+            if !(first..self.steps).contains(&phase.from_step) {
+                let expected = format!("{first} to {}, ascending and within the stage", self.steps.saturating_sub(1));
+                return Err(TrainError::config(&format!("{key}.from_step"), expected, phase.from_step.to_string()));
+            }
+            first = phase.from_step + 1;
+            check_mix(&format!("{key}.mix"), &phase.mix, source_names)?;
         }
         Ok(())
     }
+}
+
+fn check_mix(key: &str, mix: &BTreeMap<String, f64>, source_names: &[&str]) -> Result<(), TrainError> {
+    for (name, weight) in mix {
+        let key = format!("{key}.{name}");
+        if !source_names.contains(&name.as_str()) {
+            return Err(TrainError::config(&key, format!("one of {}", source_names.join(", ")), name.as_str()));
+        }
+        if !(weight.is_finite() && *weight >= 0.0) {
+            return Err(TrainError::config(&key, "a number of at least 0", weight.to_string()));
+        }
+    }
+    Ok(())
 }
