@@ -1,4 +1,4 @@
-//! AdamW on the model as two long vectors: matrices, which decay, and the rest, which does not.
+//! AdamW on the model as long vectors: matrices, which decay, and the rest, which does not; or Muon on the matrices between embedding and head.
 //!
 //! One vector takes a dozen launches where a tensor at a time would take a dozen for each of some hundred tensors, the global norm
 //! is one sum, and the state is two tensors per vector. The update itself is Burn's.
@@ -12,15 +12,22 @@ use sferic_model::Model;
 use sferic_weights::{Dtype, SafeFile, TensorMeta, bytes_from_f32, write_safetensors};
 
 use crate::TrainError;
-use crate::config::StageConfig;
+use crate::config::{Rule, StageConfig};
 use crate::loss::on_graph_of;
+use crate::muon;
 
 /// Names of the vectors in a checkpoint.
 const GROUPS: [&str; 2] = ["decayed", "plain"];
+/// Index of the vector of matrices that take Muon.
+const MUON: usize = 2;
+/// Name of their momentum in a checkpoint.
+const MUON_MOMENTUM: &str = "muon.momentum";
+/// Modules whose matrices take AdamW in any case: rows of tokens and of experts, and the indexer, whose stages have their own rates.
+const ADAMW_MODULES: [&str; 4] = ["embed_tokens", "lm_head", "gate", "indexer"];
 /// Name of the factor on gradients in a checkpoint's metadata.
 const LOSS_SCALE: &str = "loss_scale";
 
-/// AdamW with decoupled weight decay on matrices and clipping by the global norm.
+/// AdamW, or Muon for matrices, with decoupled weight decay on matrices and clipping by the global norm.
 ///
 /// A parameter that takes no gradient stays as it is. One that does and has none counts as one with a zero gradient.
 ///
@@ -29,6 +36,9 @@ const LOSS_SCALE: &str = "loss_scale";
 pub struct Optimizer {
     rules: [AdamW; 2],
     states: [Option<AdamWState<1>>; 2],
+    rule: Rule,
+    weight_decay: f64,
+    muon: Option<Tensor<1>>,
     max_grad_norm: f64,
     loss_scale: f64,
 }
@@ -43,7 +53,8 @@ impl std::fmt::Debug for Optimizer {
 impl Optimizer {
     /// Returns an optimiser without history.
     pub fn new(train: &StageConfig) -> Self {
-        Self::adamw(train.betas, train.eps, train.weight_decay, train.max_grad_norm)
+        let adamw = Self::adamw(train.betas, train.eps, train.weight_decay, train.max_grad_norm);
+        Self { rule: train.optimizer, ..adamw }
     }
 
     /// Returns an optimiser without history, from AdamW's numbers and the largest norm of a gradient.
@@ -56,7 +67,15 @@ impl Optimizer {
                 .with_weight_decay(weight_decay as f32)
                 .build()
         };
-        Self { rules: [rule(weight_decay), rule(0.0)], states: [None, None], max_grad_norm, loss_scale: 1.0 }
+        Self {
+            rules: [rule(weight_decay), rule(0.0)],
+            states: [None, None],
+            rule: Rule::Adamw,
+            weight_decay,
+            muon: None,
+            max_grad_norm,
+            loss_scale: 1.0,
+        }
     }
 
     /// Sets the factor that gradients carry, a power of two; 1 unless products round to f16.
@@ -85,7 +104,8 @@ impl Optimizer {
         lr: f64,
         step: usize,
     ) -> Result<(Model, Option<Tensor<1>>), TrainError> {
-        let mut flat = Flatten { gradients, values: [Vec::new(), Vec::new()], grads: [Vec::new(), Vec::new()] };
+        let none = || [Vec::new(), Vec::new(), Vec::new()];
+        let mut flat = Flatten { gradients, values: none(), grads: none(), shapes: Vec::new(), place: Place::new(self.rule) };
         model.visit(&mut flat);
         let grads = flat.grads.map(cat);
         let values = flat.values.map(cat);
@@ -106,15 +126,21 @@ impl Optimizer {
         if scaled {
             scale = scale.div_scalar(self.loss_scale);
         }
-        let mut updated = [None, None];
+        let mut updated = [None, None, None];
         for (group_idx, (value, grad)) in values.into_iter().zip(grads).enumerate() {
             let (Some(value), Some(grad)) = (value, grad) else { continue };
+            if group_idx == MUON {
+                let (update, momentum) = muon::step(grad.mul(scale.clone()), self.muon.take(), &flat.shapes);
+                updated[MUON] = Some(value.mul_scalar(1.0 - lr * self.weight_decay).sub(update.mul_scalar(lr)));
+                self.muon = Some(momentum);
+                continue;
+            }
             let (rule, state) = (&self.rules[group_idx], self.states[group_idx].take());
             let (value, state) = rule.step(lr, value, grad.mul(scale.clone()), state);
             updated[group_idx] = Some(value);
             self.states[group_idx] = state;
         }
-        Ok((model.map(&mut Replace { updated, offsets: [0, 0] }), Some(norm)))
+        Ok((model.map(&mut Replace { updated, offsets: [0; 3], place: Place::new(self.rule) }), Some(norm)))
     }
 
     /// Writes the moments to a safetensors file.
@@ -125,18 +151,22 @@ impl Optimizer {
         let mut tensors = Vec::new();
         let mut metadata = std::collections::BTreeMap::new();
         metadata.insert(LOSS_SCALE.to_owned(), self.loss_scale.to_string());
+        let mut named: Vec<(String, &Tensor<1>)> = Vec::new();
         for (group, state) in GROUPS.iter().zip(&self.states) {
             let Some(AdamWState { momentum }) = state else { continue };
             metadata.insert(format!("{group}.time"), momentum.time.to_string());
-            for (moment, tensor) in [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)] {
-                let values = tensor.clone().try_into_vec_as::<f32>().map_err(|error| TrainError::Device {
-                    step,
-                    action: "reading the optimiser's state",
-                    message: error.to_string(),
-                })?;
-                let meta = TensorMeta::new(format!("{group}.{moment}"), Dtype::F32, [values.len()]);
-                tensors.push((meta, bytes_from_f32(&values, Dtype::F32).unwrap_or_default().into()));
-            }
+            named.push((format!("{group}.moment_1"), &momentum.moment_1));
+            named.push((format!("{group}.moment_2"), &momentum.moment_2));
+        }
+        named.extend(self.muon.iter().map(|momentum| (MUON_MOMENTUM.to_owned(), momentum)));
+        for (name, tensor) in named {
+            let values = tensor.clone().try_into_vec_as::<f32>().map_err(|error| TrainError::Device {
+                step,
+                action: "reading the optimiser's state",
+                message: error.to_string(),
+            })?;
+            let meta = TensorMeta::new(name, Dtype::F32, [values.len()]);
+            tensors.push((meta, bytes_from_f32(&values, Dtype::F32).unwrap_or_default().into()));
         }
         Ok(write_safetensors(path, tensors, &metadata)?)
     }
@@ -147,43 +177,57 @@ impl Optimizer {
     /// [`TrainError::Weights`] when the file is damaged, [`TrainError::Checkpoint`] when it belongs to another model.
     pub fn load(&mut self, model: &Model, path: &Path) -> Result<(), TrainError> {
         let file = SafeFile::open(path)?;
-        let mut sizes = Sizes([0, 0]);
+        let mut sizes = Sizes([0; 3], Place::new(self.rule));
         model.visit(&mut sizes);
         let device = model.device().inner();
         // A run on another device may need no factor, or a smaller one.
         let halved = file.metadata().get(LOSS_SCALE).and_then(|value| value.parse::<f64>().ok());
         self.loss_scale = halved.filter(|_| self.loss_scale > 1.0).map_or(self.loss_scale, |halved| halved.max(1.0));
+        let wrong = |what: String, expected: String, found: String| TrainError::Checkpoint {
+            what,
+            expected,
+            found,
+            path: path.to_path_buf(),
+        };
+        let read = |name: String, n_values: usize| -> Result<Tensor<1>, TrainError> {
+            let values = file.f32(&name)?;
+            if values.len() != n_values {
+                return Err(wrong(name, format!("{n_values} values"), format!("{} values", values.len())));
+            }
+            Ok(Tensor::from_data(TensorData::new(values, [n_values]), &device))
+        };
         for (group_idx, group) in GROUPS.iter().enumerate() {
             let time_key = format!("{group}.time");
             let Some(time) = file.metadata().get(&time_key) else { continue };
-            let wrong = |what: String, expected: String, found: String| TrainError::Checkpoint {
-                what,
-                expected,
-                found,
-                path: path.to_path_buf(),
-            };
             let time = time.parse().map_err(|_| wrong(time_key, "a number of steps".to_owned(), time.clone()))?;
-            let read = |moment: &str| -> Result<Tensor<1>, TrainError> {
-                let name = format!("{group}.{moment}");
-                let values = file.f32(&name)?;
-                if values.len() != sizes.0[group_idx] {
-                    let found = format!("{} values", values.len());
-                    return Err(wrong(name, format!("{} values", sizes.0[group_idx]), found));
-                }
-                let shape = [values.len()];
-                Ok(Tensor::from_data(TensorData::new(values, shape), &device))
-            };
+            let moment = |moment: &str| read(format!("{group}.{moment}"), sizes.0[group_idx]);
             let momentum =
-                AdaptiveMomentumState { time, moment_1: read("moment_1")?, moment_2: read("moment_2")?, max_moment_2: None };
+                AdaptiveMomentumState { time, moment_1: moment("moment_1")?, moment_2: moment("moment_2")?, max_moment_2: None };
             self.states[group_idx] = Some(AdamWState { momentum });
+        }
+        if self.rule == Rule::Muon && sizes.0[MUON] > 0 && file.contains(MUON_MOMENTUM) {
+            self.muon = Some(read(MUON_MOMENTUM.to_owned(), sizes.0[MUON])?);
         }
         Ok(())
     }
 }
 
-/// Index of the vector that a tensor of `rank` dimensions belongs to.
-fn group_idx(rank: usize) -> usize {
-    usize::from(rank < 2)
+/// Where a visitor stands, which says what rule a tensor takes.
+struct Place {
+    rule: Rule,
+    modules: Vec<String>,
+}
+
+impl Place {
+    fn new(rule: Rule) -> Self {
+        Self { rule, modules: Vec::new() }
+    }
+
+    /// Index of the vector that a tensor of `rank` dimensions belongs to.
+    fn group_idx(&self, rank: usize) -> usize {
+        let takes_adamw = || self.modules.iter().any(|module| ADAMW_MODULES.contains(&module.as_str()));
+        if rank == 2 && self.rule == Rule::Muon && !takes_adamw() { MUON } else { usize::from(rank < 2) }
+    }
 }
 
 fn cat(tensors: Vec<Tensor<1>>) -> Option<Tensor<1>> {
@@ -193,34 +237,60 @@ fn cat(tensors: Vec<Tensor<1>>) -> Option<Tensor<1>> {
 /// Collects parameters and gradients as vectors, in the order of the modules.
 struct Flatten {
     gradients: GradientsParams,
-    values: [Vec<Tensor<1>>; 2],
-    grads: [Vec<Tensor<1>>; 2],
+    values: [Vec<Tensor<1>>; 3],
+    grads: [Vec<Tensor<1>>; 3],
+    /// Of the matrices that take Muon.
+    shapes: Vec<[usize; 2]>,
+    place: Place,
 }
 
 impl ModuleVisitor for Flatten {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.place.modules.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.place.modules.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(value) = trainable(param) else { return };
         let value = value.inner();
         let n_values = value.dims().iter().product::<usize>();
         let grad = self.gradients.remove::<D>(param.id).unwrap_or_else(|| value.zeros_like());
-        self.values[group_idx(D)].push(value.reshape([n_values]));
-        self.grads[group_idx(D)].push(grad.reshape([n_values]));
+        let group_idx = self.place.group_idx(D);
+        if group_idx == MUON {
+            let dims = value.dims();
+            self.shapes.push([dims[0], dims[D - 1]]);
+        }
+        self.values[group_idx].push(value.reshape([n_values]));
+        self.grads[group_idx].push(grad.reshape([n_values]));
     }
 }
 
 /// Puts updated vectors back into the parameters, in the same order.
 struct Replace {
-    updated: [Option<Tensor<1>>; 2],
-    offsets: [usize; 2],
+    updated: [Option<Tensor<1>>; 3],
+    offsets: [usize; 3],
+    place: Place,
 }
 
 impl ModuleMapper for Replace {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.place.modules.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.place.modules.pop();
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(flat) = self.updated[group_idx(D)].clone().filter(|_| trainable(&param).is_some()) else { return param };
-        let from = self.offsets[group_idx(D)];
+        let group_idx = self.place.group_idx(D);
+        let Some(flat) = self.updated[group_idx].clone().filter(|_| trainable(&param).is_some()) else { return param };
+        let from = self.offsets[group_idx];
         param.map(|tensor| {
             let to = from + tensor.dims().iter().product::<usize>();
-            self.offsets[group_idx(D)] = to;
+            self.offsets[group_idx] = to;
             let updated = flat.narrow(0, from, to - from).reshape(tensor.dims());
             on_graph_of(&tensor, updated).set_require_grad(tensor.is_require_grad())
         })
@@ -233,11 +303,19 @@ fn trainable<const D: usize>(param: &Param<Tensor<D>>) -> Option<Tensor<D>> {
 }
 
 /// Counts the values of each vector.
-struct Sizes([usize; 2]);
+struct Sizes([usize; 3], Place);
 
 impl ModuleVisitor for Sizes {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.1.modules.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.1.modules.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.0[group_idx(D)] += trainable(param).map_or(0, |value| value.dims().iter().product::<usize>());
+        self.0[self.1.group_idx(D)] += trainable(param).map_or(0, |value| value.dims().iter().product::<usize>());
     }
 }
 

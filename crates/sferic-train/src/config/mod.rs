@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use stage::{Objective, PhaseConfig, Stage, StageConfig};
+pub use stage::{Objective, PhaseConfig, Rule, Stage, StageConfig};
 pub use steps::Step;
 
 use crate::TrainError;

@@ -69,6 +69,17 @@ pub enum Objective {
     Both,
 }
 
+/// How matrices between the embedding and the head are updated; everything else takes AdamW.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// AdamW.
+    #[default]
+    Adamw,
+    /// Muon, with AdamW's learning rate and decay; routers, experts in one tensor and the indexer keep AdamW.
+    Muon,
+}
+
 /// Shares of the sources that hold from a step on.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +118,9 @@ pub struct StageConfig {
     /// Whether attention stays within a document where a row holds several. Selections are made within rows, so that sparse attention does not.
     /// On when absent, where attention is dense.
     pub within_documents: Option<bool>,
+    /// What updates matrices.
+    #[serde(default)]
+    pub optimizer: Rule,
     /// Highest learning rate.
     pub lr: f64,
     /// Learning rate at the last step.
