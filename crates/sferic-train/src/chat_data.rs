@@ -258,6 +258,7 @@ impl ChatData {
         let n_places = n_rows * seq_len;
         let mut token_ids = Vec::with_capacity(n_places);
         let (mut targets, mut places, mut documents) = (Vec::new(), Vec::new(), Vec::with_capacity(n_places));
+        let mut lengths = Vec::with_capacity(n_rows);
         for row_idx in 0..n_rows {
             let mut used = 0;
             for &talk_idx in rows.get(row_idx).into_iter().flatten() {
@@ -271,8 +272,16 @@ impl ChatData {
             }
             token_ids.resize((row_idx + 1) * seq_len, Special::Pad as i32);
             documents.resize((row_idx + 1) * seq_len, used as i32);
+            lengths.push(used);
         }
-        Batch { shape: [n_rows, *seq_len], token_ids, targets, places: Some(places), documents: is_packed.then_some(documents) }
+        Batch {
+            shape: [n_rows, *seq_len],
+            token_ids,
+            targets,
+            places: Some(places),
+            documents: is_packed.then_some(documents),
+            lengths: Some(lengths),
+        }
     }
 }
 

@@ -1,17 +1,20 @@
-//! The indexer's loss in whole models: the sizes of what its gradients are made of.
+//! The indexer's loss in whole models: the sizes of what its gradients are made of, and padding.
 
 use std::collections::HashMap;
 
 use burn::module::{Module as _, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use sferic_model::attention::Observation;
 use sferic_model::indexer::Indexer;
 use sferic_model::layer::DecoderLayer;
 use sferic_model::rope::{Rotation, inv_freq};
-use sferic_model::{AttentionMode, Model, Options, Probe};
+use sferic_model::{AttentionMode, IndexerTraining, Model, Options, Probe, TrainInput};
+use sferic_ops::kernels;
+use sferic_shaders::kernel::Features;
+use sferic_testkit::device::resolved_gpu;
 
-use crate::training_kernels::{ROPE_THETA, values};
+use crate::training_kernels::{PRODUCTS_OF_MODEL, ROPE_THETA, assert_close, share_of_chain, small_model, tiers, values};
 
 /// One head's part `w · z` of the score of a pair of tokens, with `z = q · k`; it counts where z is above zero.
 pub struct Term {
@@ -149,5 +152,60 @@ struct Errors {
 impl ModuleVisitor for Errors {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.found.push(self.sums.get(&param.id).map(|sums| sums.iter().copied().fold(0.0, f64::max)));
+    }
+}
+
+/// Loss of the indexers and their gradients for rows of one length, with what `documents` and `lengths` say of them.
+fn loss_and_gradients(model: &Model, rows: &[&[i32]], documents: Option<&[i32]>, lengths: Option<Vec<usize>>) -> Vec<Vec<f32>> {
+    let shape = [rows.len(), rows[0].len()];
+    let ids = |values: &[i32]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), shape), &model.device());
+    let input = TrainInput { documents: documents.map(ids), lengths, ..ids(&rows.concat()).into() };
+    // Six tokens are selected; with documents attention is dense.
+    let loss = model.forward_train(input, IndexerTraining::Sparse).indexer_kl.unwrap();
+    // As in training, where gradients have to lie in the range of f16.
+    let grads = loss.clone().mul_scalar(1024.0).backward();
+    let mut found = vec![values(loss)];
+    for layer in &model.layers {
+        let indexer = layer.self_attn.indexer.as_ref().unwrap();
+        let matrices = [&indexer.wq_b, &indexer.wk, &indexer.weights_proj];
+        found.extend(matrices.map(|linear| values(linear.weight.grad(&grads).unwrap())));
+        found.extend([&indexer.k_norm.weight, &indexer.k_norm.bias].map(|param| values(param.grad(&grads).unwrap())));
+    }
+    found
+}
+
+fn assert_padding_changes_nothing(device: &Device, features: Features, what: &str) {
+    let model = small_model(true, device);
+    let row: Vec<i32> = (0..20).map(|n| n * 7 % 40).collect();
+    let starts: Vec<i32> = (0..20).map(|n| if n < 13 { 0 } else { 13 }).collect();
+    // Rows of 64, so that whole tiles are padding; the second row is nothing but padding.
+    let (padded, padding) = ([row.clone(), vec![2; 44]].concat(), vec![2; 64]);
+    let padded_starts = [starts.clone(), vec![20; 44], vec![0; 64]].concat();
+    for (starts, padded_starts) in [(None, None), (Some(&starts[..]), Some(&padded_starts[..]))] {
+        let what = format!("{what}, documents {}", starts.is_some());
+        let expected = loss_and_gradients(&model, &[&row], starts, None);
+        assert!(expected.iter().all(|values| values.iter().any(|value| *value != 0.0)), "{what}: nothing to compare");
+        let found = loss_and_gradients(&model, &[&padded, &padding], padded_starts, Some(vec![20, 0]));
+        for (idx, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let largest = expected.iter().fold(0_f32, |largest, value| largest.max(value.abs()));
+            assert_close(found, expected, share_of_chain(PRODUCTS_OF_MODEL, features) * largest, &format!("{what} {idx}"));
+        }
+        // All of it would be different if padding counted.
+        let counted = loss_and_gradients(&model, &[&padded, &padding], padded_starts, None);
+        assert!((counted[0][0] - expected[0][0]).abs() > 0.1 * expected[0][0], "{what}: {} {}", counted[0][0], expected[0][0]);
+        let nothing = loss_and_gradients(&model, &[&padding], None, Some(vec![0]));
+        assert!(nothing.iter().flatten().all(|value| *value == 0.0), "{what}: {nothing:?}");
+    }
+}
+
+#[test]
+fn padding_is_no_query_of_the_indexers_loss() {
+    assert_padding_changes_nothing(&Device::flex().autodiff(), Features::BASE, "stock, CPU");
+    let Some(gpu) = resolved_gpu() else { return };
+    let device = gpu.burn_device().autodiff();
+    assert_padding_changes_nothing(&device, Features::BASE, "stock");
+    for (tier, capabilities) in tiers(&gpu) {
+        let _enabled = kernels::enable(&gpu.burn_device(), capabilities);
+        assert_padding_changes_nothing(&device, capabilities.features, tier);
     }
 }

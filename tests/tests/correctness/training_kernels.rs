@@ -319,7 +319,7 @@ fn a_model_has_the_loss_and_gradients_of_the_stock_form() {
             let inputs = Tensor::<2, Int>::from_data(TensorData::new(ids(7), [b, t]), &device);
             let targets = Tensor::<1, Int>::from_data(TensorData::new(ids(3), [b * t]), &device);
             let mut gradients = GradientsAccumulator::new();
-            let options = LossOptions { scale, indexer_kl_weight: kl_weight, chunk_rows: 24, loss_scale };
+            let options = LossOptions { scale, indexer_scale: scale, indexer_kl_weight: kl_weight, chunk_rows: 24, loss_scale };
             let forward = model.forward_train(inputs, mode);
             let targets = Targets { token_ids: targets, places: None };
             let loss = accumulate_gradients(&model, forward, &targets, &options, &mut gradients);
