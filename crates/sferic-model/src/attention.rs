@@ -102,7 +102,7 @@ struct Queries {
 pub(crate) struct TrainAttention {
     /// `[B, T, D]`
     pub output: Tensor<3>,
-    /// The loss of a block's indexer, the mean over tokens (spec §6.3); `[1]`
+    /// The loss of a block's indexer, the mean over tokens that are not padding (spec §6.3); `[1]`
     pub indexer_kl: Option<Tensor<1>>,
 }
 
@@ -282,7 +282,7 @@ impl Attention {
         let block = train::Block { n_heads, d_nope, d_value, scale, layout: rope_layout };
         let attended = train::latent_attention(&rows, &pass.step.rotation, &block, &visible)?;
         let indexer_kl = match index.cloned() {
-            Some(Index { q, k, weights }) => Some(attended.indexer_kl(q, k, weights)?),
+            Some(Index { q, k, weights }) => Some(attended.indexer_kl(q, k, weights, pass.lengths.as_deref())?),
             None => None,
         };
         Some((attended.output, indexer_kl))
@@ -312,7 +312,7 @@ impl Attention {
             }
         };
         let (u, probabilities) = mha(q, k, v, mask.clone(), self.dims.scale);
-        (u, scores.map(|scores| indexer_kl(scores, probabilities, mask)))
+        (u, scores.map(|scores| indexer_kl(scores, probabilities, mask, pass.lengths.as_deref())))
     }
 
     /// Updates `selection` for this layer: none in dense mode, all of a short context, else the indexer's choice.

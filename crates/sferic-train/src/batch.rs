@@ -21,6 +21,8 @@ pub struct Batch {
     pub places: Option<Vec<i32>>,
     /// As in [`TrainInput::documents`], `[B, T]`.
     pub documents: Option<Vec<i32>>,
+    /// As in [`TrainInput::lengths`], `[B]`.
+    pub lengths: Option<Vec<usize>>,
 }
 
 impl Batch {
@@ -43,13 +45,24 @@ impl Batch {
             n_rows += 1;
         }
         let n_tokens = token_ids.len().checked_div(n_rows).unwrap_or(0);
-        Self { shape: [n_rows, n_tokens], token_ids, targets, places: None, documents: within_documents.then_some(documents) }
+        let documents = within_documents.then_some(documents);
+        Self { shape: [n_rows, n_tokens], token_ids, targets, places: None, documents, lengths: None }
+    }
+
+    /// Returns the number of tokens that are not padding.
+    pub fn n_tokens(&self) -> usize {
+        self.lengths.as_ref().map_or(self.token_ids.len(), |lengths| lengths.iter().sum())
     }
 
     /// Returns what the model takes.
     pub fn input(&self, device: &Device) -> TrainInput {
         let ids = |values: &[i32]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), self.shape), device);
-        TrainInput { token_ids: ids(&self.token_ids), documents: self.documents.as_deref().map(ids), experts: BTreeMap::new() }
+        TrainInput {
+            token_ids: ids(&self.token_ids),
+            documents: self.documents.as_deref().map(ids),
+            lengths: self.lengths.clone(),
+            experts: BTreeMap::new(),
+        }
     }
 
     /// Returns what the loss takes.

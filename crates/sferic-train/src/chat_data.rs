@@ -4,12 +4,15 @@
 //! so that dense attention is what sparse attention would be. Longer ones have a row each, as long as the next power of two;
 //! rows of one length form batches of about equally many tokens.
 
+mod cache;
+
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use self::cache::TalkCache;
 use crate::TrainError;
 use crate::batch::Batch;
 use crate::chat::Chat;
@@ -61,6 +64,11 @@ impl ChatConfig {
             source.check(&key)?;
         }
         Ok(())
+    }
+
+    /// The sources that conversations are drawn from.
+    fn drawn(&self) -> impl Iterator<Item = &SourceConfig> {
+        self.sources.iter().filter(|source| source.weight > 0.0)
     }
 }
 
@@ -158,8 +166,10 @@ struct Shape {
 impl ChatData {
     /// Reads or makes the conversations of all sources, but for held-out documents, and plans `n_batches` batches.
     ///
+    /// Their tokens are kept in the folder of conversations, and read from there as long as nothing that they follow from has changed.
+    ///
     /// # Errors
-    /// Those of [`load`], [`chat`] and [`Talk::new`]; [`TrainError::ConfigValue`] when limits contradict each other or a source
+    /// Those of [`load`], [`chat`] and [`Talk::new`]; [`TrainError::Io`] and [`TrainError::Weights`] when tokens cannot be kept; [`TrainError::ConfigValue`] when limits contradict each other or a source
     /// has no conversation that fits.
     pub fn open(
         config: &ChatConfig,
@@ -168,15 +178,9 @@ impl ChatData {
         n_batches: usize,
         seed: u64,
     ) -> Result<Self, TrainError> {
-        let encoder = Encoder::open(&data.tokenizer)?;
-        let mut seen = Seen::default();
-        let mut sources = Vec::new();
-        for source in config.sources.iter().filter(|source| source.weight > 0.0) {
-            let chats = chats_of(source, data, &mut seen)?;
-            let talks = in_parallel(&chats, |chat| Talk::new(chat, &encoder, &source.name))?;
-            sources.push((source.name.clone(), source.weight, talks));
-        }
-        Self::new(sources, config.packed_len, limits, n_batches, seed)
+        let talks = TalkCache::of(config, data)?.read_or(|| talks_of(config, data))?;
+        let named = config.drawn().zip(talks).map(|(source, talks)| (source.name.clone(), source.weight, talks));
+        Self::new(named.collect(), config.packed_len, limits, n_batches, seed)
     }
 
     /// Plans batches of the given sources: name, weight, conversations.
@@ -258,6 +262,7 @@ impl ChatData {
         let n_places = n_rows * seq_len;
         let mut token_ids = Vec::with_capacity(n_places);
         let (mut targets, mut places, mut documents) = (Vec::new(), Vec::new(), Vec::with_capacity(n_places));
+        let mut lengths = Vec::with_capacity(n_rows);
         for row_idx in 0..n_rows {
             let mut used = 0;
             for &talk_idx in rows.get(row_idx).into_iter().flatten() {
@@ -271,8 +276,16 @@ impl ChatData {
             }
             token_ids.resize((row_idx + 1) * seq_len, Special::Pad as i32);
             documents.resize((row_idx + 1) * seq_len, used as i32);
+            lengths.push(used);
         }
-        Batch { shape: [n_rows, *seq_len], token_ids, targets, places: Some(places), documents: is_packed.then_some(documents) }
+        Batch {
+            shape: [n_rows, *seq_len],
+            token_ids,
+            targets,
+            places: Some(places),
+            documents: is_packed.then_some(documents),
+            lengths: Some(lengths),
+        }
     }
 }
 
@@ -345,6 +358,17 @@ impl Planner {
         self.plan.extend(rest.map(|(shape, rows)| Plan { shape, rows }));
         self.plan
     }
+}
+
+/// Returns the conversations of each source as tokens.
+fn talks_of(config: &ChatConfig, data: &DataConfig) -> Result<Vec<Vec<Talk>>, TrainError> {
+    let encoder = Encoder::open(&data.tokenizer)?;
+    let mut seen = Seen::default();
+    let encode = |source: &SourceConfig| {
+        let chats = chats_of(source, data, &mut seen)?;
+        in_parallel(&chats, |chat| Talk::new(chat, &encoder, &source.name))
+    };
+    config.drawn().map(encode).collect()
 }
 
 /// Returns the conversations of a source, without those of held-out documents.

@@ -51,6 +51,7 @@ fn rows_hold_whole_conversations_with_their_targets() {
         for (row_idx, row) in batch.token_ids.chunks(seq_len).enumerate() {
             let padding = row.iter().position(|&id| id == Special::Pad as i32).unwrap_or(seq_len);
             assert!(row[padding..].iter().all(|&id| id == Special::Pad as i32));
+            assert_eq!(batch.lengths.as_ref().unwrap()[row_idx], padding);
             let starts: Vec<usize> = (0..padding).filter(|&token_idx| row[token_idx] == Special::Bos as i32).collect();
             match &batch.documents {
                 Some(documents) => {

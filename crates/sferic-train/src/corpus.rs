@@ -155,7 +155,7 @@ impl SourceConfig {
     }
 
     /// Whether the documents come from no file.
-    fn is_made(&self) -> bool {
+    pub(crate) fn is_made(&self) -> bool {
         matches!(self.format, Format::Tasks | Format::SmallTalk)
     }
 

@@ -19,8 +19,10 @@ pub fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1
 /// How the parts of the loss are weighted and computed.
 #[derive(Debug, Clone, Copy)]
 pub struct LossOptions {
-    /// Factor on the mean cross-entropy and on the divergence: one over the micro-batches per step.
+    /// Factor on the mean cross-entropy: the micro-batch's share of the step's targets.
     pub scale: f64,
+    /// Factor on the indexer's divergence: its share of the step's tokens, padding left out.
+    pub indexer_scale: f64,
     /// Weight of the indexer's divergence.
     pub indexer_kl_weight: f64,
     /// Rows of logits held at once.
@@ -43,7 +45,7 @@ pub struct Targets {
 pub struct LossParts {
     /// Mean cross-entropy over the tokens that count, in nats, times `scale`; `[1]`.
     pub cross_entropy: Option<Tensor<1>>,
-    /// The indexer's divergence times `scale`, without its weight; `[1]`.
+    /// The indexer's divergence times `indexer_scale`, without its weight; `[1]`.
     pub indexer_kl: Option<Tensor<1>>,
 }
 
@@ -59,7 +61,7 @@ impl LossParts {
     }
 }
 
-/// Adds the gradients of `loss_scale · scale · (mean CE + weight · KL)` to `gradients` and returns the loss.
+/// Adds the gradients of `loss_scale · (scale · mean CE + indexer_scale · weight · KL)` to `gradients` and returns the loss.
 ///
 /// The head is run and differentiated chunk by chunk on detached hidden states; their gradients then enter the rest of the model
 /// as one product. This gives the same gradients as the whole expression, and holds the logits of one chunk instead of all.
@@ -86,19 +88,19 @@ pub fn accumulate_gradients(
     };
     let upstream = upstream.reshape([n_batch, n_tokens, width]);
     let language = forward.hidden.clone().mul(on_graph_of(&forward.hidden, upstream)).sum();
-    let indexer_kl = forward.indexer_kl.map(|kl| kl.mul_scalar(options.scale));
+    let indexer_kl = forward.indexer_kl.map(|kl| kl.mul_scalar(options.indexer_scale));
     differentiate(model, Some(language), indexer_kl.clone(), options, gradients);
     LossParts { cross_entropy: Some(cross_entropy), indexer_kl: indexer_kl.map(Tensor::inner) }
 }
 
-/// Adds the gradients of `loss_scale · scale · weight · KL` to `gradients` and returns the loss: the warm-up has no other (spec §6.1).
+/// Adds the gradients of `loss_scale · indexer_scale · weight · KL` to `gradients` and returns the loss: the warm-up has no other (spec §6.1).
 pub fn accumulate_indexer_gradients(
     model: &Model,
     forward: TrainForward,
     options: &LossOptions,
     gradients: &mut GradientsAccumulator<Model>,
 ) -> LossParts {
-    let indexer_kl = forward.indexer_kl.map(|kl| kl.mul_scalar(options.scale));
+    let indexer_kl = forward.indexer_kl.map(|kl| kl.mul_scalar(options.indexer_scale));
     differentiate(model, None, indexer_kl.clone(), options, gradients);
     LossParts { cross_entropy: None, indexer_kl: indexer_kl.map(Tensor::inner) }
 }

@@ -100,7 +100,7 @@ fn chunked_gradients_equal_those_of_the_whole_expression() {
     let mut losses = Vec::new();
     for (chunk_rows, loss_scale) in [(3, 1.0), (1000, 1.0), (1000, 4096.0)] {
         let mut gradients = GradientsAccumulator::new();
-        let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows, loss_scale };
+        let options = LossOptions { scale: 1.0, indexer_scale: 1.0, indexer_kl_weight: 0.5, chunk_rows, loss_scale };
         let targets = Targets { token_ids: wanted.clone(), places: None };
         let loss = accumulate_gradients(&model, forward(), &targets, &options, &mut gradients);
         losses.push(loss.cross_entropy.unwrap().into_scalar::<f32>());
@@ -132,7 +132,7 @@ fn places_that_do_not_count_change_nothing() {
         let places = places.map(|places| targets(places, &device.clone().inner()));
         let targets = Targets { token_ids: targets(wanted, &device), places };
         let mut gradients = GradientsAccumulator::new();
-        let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.0, chunk_rows: 3, loss_scale: 1.0 };
+        let options = LossOptions { scale: 1.0, indexer_scale: 1.0, indexer_kl_weight: 0.0, chunk_rows: 3, loss_scale: 1.0 };
         let forward = model.forward_train(input, IndexerTraining::Off);
         let loss = accumulate_gradients(&model, forward, &targets, &options, &mut gradients);
         (loss.cross_entropy.unwrap().into_scalar::<f32>(), collect(&model, gradients.grads()))
@@ -173,7 +173,7 @@ fn the_warm_up_moves_the_indexer_alone() {
     let config = Config::from_json(&toy_config(40)).unwrap();
     let model = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &device).unwrap();
     let ids = || Tensor::<2, Int>::from_data(TensorData::new((0..16).collect::<Vec<i32>>(), [2, 8]), &device);
-    let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows: 8, loss_scale: 1.0 };
+    let options = LossOptions { scale: 1.0, indexer_scale: 1.0, indexer_kl_weight: 0.5, chunk_rows: 8, loss_scale: 1.0 };
     let run = |model: &Model| {
         let mut gradients = GradientsAccumulator::new();
         let forward = model.forward_train(ids(), IndexerTraining::DenseWarmup);

@@ -12,6 +12,7 @@ use sferic_weights::Checkpoint;
 
 use crate::TrainError;
 use crate::balance::{Loads, balance};
+use crate::batch::Batch;
 use crate::checkpoint::{self, State};
 use crate::config::{Objective, RunConfig, Stage, StageConfig};
 use crate::dataset::{self, TokenSet};
@@ -254,12 +255,14 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let batches = self.feed.batches(self.step);
         let n_targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
+        let n_tokens: usize = batches.iter().map(Batch::n_tokens).sum();
         let mut gradients = GradientsAccumulator::new();
         let mut sum = LossParts::default();
         let mut loads = Loads::default();
         for batch in &batches {
             let options = LossOptions {
                 scale: batch.targets.len() as f64 / n_targets.max(1) as f64,
+                indexer_scale: batch.n_tokens() as f64 / n_tokens.max(1) as f64,
                 indexer_kl_weight: self.settings.indexer_kl_weight,
                 chunk_rows: self.settings.loss_chunk_rows,
                 loss_scale: self.optimizer.loss_scale(),

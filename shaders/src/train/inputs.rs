@@ -62,10 +62,12 @@ impl Setup {
         found
     }
 
-    /// The buffer of what is seen.
+    /// The buffer of what is seen; a token without keys sees nothing.
     pub fn visible(&self, keys: &[Vec<u32>]) -> Init {
         match self.visible {
-            Visible::Causal => Init::u32s(&keys.iter().map(|keys| keys[0]).collect::<Vec<_>>()),
+            Visible::Causal => {
+                Init::u32s(&keys.iter().map(|keys| keys.first().copied().unwrap_or(self.sizes.t)).collect::<Vec<_>>())
+            }
             Visible::Selected => Init::u32s(&bits(keys, self.sizes.t)),
         }
     }

@@ -7,6 +7,8 @@
 mod composed;
 /// The printed layer through the model: intermediates, scores, selections, outputs, KL and its gradients.
 mod float64_layer;
+/// The sizes of terms of its gradients, and padding.
+mod indexer_loss;
 /// Sessions on the kernels: caches that grow, are shared and run full, and memory that stays.
 mod kernels;
 /// Each known bug turns some check red.

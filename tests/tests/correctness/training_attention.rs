@@ -80,13 +80,13 @@ fn streamed_attention_and_the_indexers_loss_have_the_gradients_of_the_stock_form
                 let (qi, ki, w) = (random([b, t, hi, di], &device), random([b, t, di], &device), random([b, t, hi], &device));
                 let visible = if sparse { Visible::Selected(alternate_bits(b, t, &plain)) } else { Visible::Causal };
                 let attended = train::attention(&q, &k, &values, &visible, 0.3).unwrap();
-                let loss = attended.indexer_kl(qi.clone(), ki.clone(), w.clone()).unwrap();
+                let loss = attended.indexer_kl(qi.clone(), ki.clone(), w.clone(), None).unwrap();
                 let found = attended.output.clone().mul(up.clone()).sum().add(loss.clone().mul_scalar(5.0)).backward();
 
                 let mask =
                     if sparse { alternate(b, t, &device).to_mask(t) } else { causal_mask(t, t, 0, &device).unsqueeze_dim(0) };
                 let (output, probabilities) = mha(q.clone(), k.clone(), values.clone(), mask.clone(), 0.3);
-                let stock_loss = indexer_kl(index_scores(qi.clone(), ki.clone(), w.clone()), probabilities, mask);
+                let stock_loss = indexer_kl(index_scores(qi.clone(), ki.clone(), w.clone()), probabilities, mask, None);
                 let expected = output.clone().mul(up).sum().add(stock_loss.clone().mul_scalar(5.0)).backward();
 
                 assert_close(attended.output, output, &capabilities, &format!("{what}: o"));

@@ -20,6 +20,8 @@ use sferic_testkit::device::resolved_gpu;
 use sferic_train::init::RandomWeights;
 use sferic_train::loss::{LossOptions, Targets, accumulate_gradients};
 
+use crate::indexer_loss::{largest_errors, terms};
+
 /// A product in f32 whose backward pass mixes launches and stock operations.
 #[derive(Debug)]
 struct Product {
@@ -70,11 +72,11 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().unwrap()
 }
 
-fn assert_close(found: &[f32], expected: &[f32], bound: f32, what: &str) {
+pub fn assert_close(found: &[f32], expected: &[f32], bound: f32, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (idx, (f, e)) in found.iter().zip(expected).enumerate() {
         assert!((f - e).abs() <= bound, "{what}[{idx}] is {f}, expected {e}");
@@ -151,7 +153,7 @@ fn kernels_are_for_training_on_the_devices_that_they_are_enabled_for() {
 }
 
 /// The tiers of the adapter whose kernels differ, each with its name.
-fn tiers(gpu: &ResolvedDevice) -> Vec<(&'static str, Capabilities)> {
+pub fn tiers(gpu: &ResolvedDevice) -> Vec<(&'static str, Capabilities)> {
     let offered = gpu.capabilities().unwrap();
     let tiers = Features::TIERS.into_iter().filter(|(_, features)| offered.features.missing(*features).is_none());
     tiers.map(|(name, features)| (name, offered.limited_to(features))).collect()
@@ -272,27 +274,52 @@ impl ModuleVisitor for Collect {
     }
 }
 
+pub const ROPE_THETA: f64 = 10_000.0;
+
+/// A model of two layers with indexers that select six tokens.
+pub fn small_model(tied: bool, device: &Device) -> Model {
+    let config = json!({
+        "model_type": "deepseek_v32", "vocab_size": 40, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "first_k_dense_replace": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "q_lora_rank": 16, "kv_lora_rank": 16,
+        "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 16, "index_n_heads": 2, "index_head_dim": 16, "index_topk": 6,
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": ROPE_THETA, "tie_word_embeddings": tied,
+        "bos_token_id": 0, "eos_token_id": 1
+    });
+    let config = Config::from_json(&config).unwrap();
+    Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), device).unwrap()
+}
+
+/// The share of its size that a value is off by after `n` products in a chain, each off by its own share.
+pub fn share_of_chain(n: u8, features: Features) -> f32 {
+    f32::from(n) * if features.coopmat { 2.0_f32.powi(-11) } else { 2.0_f32.powi(-20) }
+}
+
+/// About as many products follow one another in a model of two layers, there and back.
+pub const PRODUCTS_OF_MODEL: u8 = 40;
+/// Up to the gradients of the second layer's indexer: seven of the first layer (`q_a`, `q_b`, queries and keys, probabilities and values, `o`, `gate`,
+/// `down`), three up to the index (`q_a`, `wq_b`, queries and keys), and two back (with the other side's rows, with the inputs). Nothing goes back
+/// through a layer.
+const PRODUCTS_OF_INDEXER: u8 = 12;
+
 #[test]
 fn a_model_has_the_loss_and_gradients_of_the_stock_form() {
     let Some(gpu) = resolved_gpu() else { return };
     let device = gpu.burn_device().autodiff();
+    let [b, t] = [2_usize, 20];
+    let ids = |factor: i32| (0..(b * t) as i32).map(|n| (n * factor + 1) % 40).collect::<Vec<_>>();
+    let (scale, kl_weight) = (1.0, 0.5);
+    let rows: Vec<Vec<u32>> = ids(7).chunks(t).map(|row| row.iter().map(|&id| id as u32).collect()).collect();
+    // The head has no part in the indexers' gradients. Their loss is the mean over rows, tokens and layers.
+    let oracle = small_model(true, &Device::flex().autodiff());
+    let terms = terms(&oracle, &rows);
+    let mean = scale * kl_weight / (b * t * 2) as f64;
     for tied in [true, false] {
-        let config = json!({
-            "model_type": "deepseek_v32", "vocab_size": 40, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-            "first_k_dense_replace": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "q_lora_rank": 16, "kv_lora_rank": 16,
-            "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 16, "index_n_heads": 2, "index_head_dim": 16, "index_topk": 6,
-            "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": tied,
-            "bos_token_id": 0, "eos_token_id": 1
-        });
-        let config = Config::from_json(&config).unwrap();
-        let model = Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &device).unwrap();
-        let [b, t] = [2_usize, 20];
-        let ids = |factor: i32| (0..(b * t) as i32).map(|n| (n * factor + 1) % 40).collect::<Vec<_>>();
+        let model = small_model(tied, &device);
         let run = |loss_scale: f64, mode: IndexerTraining| {
             let inputs = Tensor::<2, Int>::from_data(TensorData::new(ids(7), [b, t]), &device);
             let targets = Tensor::<1, Int>::from_data(TensorData::new(ids(3), [b * t]), &device);
             let mut gradients = GradientsAccumulator::new();
-            let options = LossOptions { scale: 1.0, indexer_kl_weight: 0.5, chunk_rows: 24, loss_scale };
+            let options = LossOptions { scale, indexer_scale: scale, indexer_kl_weight: kl_weight, chunk_rows: 24, loss_scale };
             let forward = model.forward_train(inputs, mode);
             let targets = Targets { token_ids: targets, places: None };
             let loss = accumulate_gradients(&model, forward, &targets, &options, &mut gradients);
@@ -306,11 +333,14 @@ fn a_model_has_the_loss_and_gradients_of_the_stock_form() {
         for (tier, capabilities) in tiers(&gpu) {
             let _enabled = kernels::enable(&device, capabilities);
             let found = run(1024.0, IndexerTraining::DenseWarmup);
+            let [share, of_index] = [PRODUCTS_OF_MODEL, PRODUCTS_OF_INDEXER].map(|n| share_of_chain(n, capabilities.features));
+            let of_indexers = largest_errors(&oracle, &terms, of_index.into());
             for (idx, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let largest = expected.iter().fold(0_f32, |largest, value| largest.max(value.abs()));
-                // About forty products in a chain, each off by its own share.
-                let share = 40.0 * if capabilities.features.coopmat { 2.0_f32.powi(-11) } else { 2.0_f32.powi(-20) };
-                assert_close(found, expected, share * largest, &format!("{tier} tied {tied} {idx}"));
+                // Behind the two losses come the gradients.
+                let of_indexer = idx.checked_sub(2).and_then(|idx| *of_indexers.get(idx)?);
+                let bound = of_indexer.map_or(share * largest, |error| (mean * error) as f32);
+                assert_close(found, expected, bound, &format!("{tier} tied {tied} {idx}"));
             }
         }
     }

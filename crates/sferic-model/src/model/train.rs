@@ -31,6 +31,8 @@ pub struct TrainInput {
     /// Selections are made within rows, not documents: with documents attention is dense in every mode, which is the same where none is longer than
     /// the selection.
     pub documents: Option<Tensor<2, Int>>,
+    /// `[B]`: tokens of each row that are not padding; all when absent. Padding, at the ends of rows, is no query of the indexer's loss.
+    pub lengths: Option<Vec<usize>>,
     /// Experts of the mixture layers, by layer, `[B · T, A]`: those that sampling chose, which stay the token's whatever the router has learnt
     /// since (Keep Routing, spec §7.3 (3)). Rows that begin with a negative number, and layers that are missing, choose by themselves.
     pub experts: BTreeMap<usize, Tensor<2, Int>>,
@@ -38,7 +40,7 @@ pub struct TrainInput {
 
 impl From<Tensor<2, Int>> for TrainInput {
     fn from(token_ids: Tensor<2, Int>) -> Self {
-        Self { token_ids, documents: None, experts: BTreeMap::new() }
+        Self { token_ids, documents: None, lengths: None, experts: BTreeMap::new() }
     }
 }
 
@@ -47,6 +49,8 @@ pub(crate) struct TrainStep {
     pub step: Step,
     /// As in [`TrainInput::documents`].
     pub documents: Option<Tensor<2, Int>>,
+    /// As in [`TrainInput::lengths`]; absent where nothing is padding.
+    pub lengths: Option<Vec<usize>>,
     pub sparse: bool,
     pub with_indexer: bool,
 }
@@ -56,7 +60,7 @@ pub(crate) struct TrainStep {
 pub struct TrainForward {
     /// `[B, T, D]`, after the final norm.
     pub hidden: Tensor<3>,
-    /// The indexer's KL divergence, the mean over rows and over layers with an indexer; `[1]`.
+    /// The indexer's KL divergence, the mean over tokens that are not padding and over layers with an indexer; `[1]`.
     pub indexer_kl: Option<Tensor<1>>,
     /// Experts of the mixture layers, by layer, `[B · T, A]`.
     pub experts: BTreeMap<usize, Tensor<2, Int>>,
@@ -68,13 +72,15 @@ impl Model {
     /// Gradients of `hidden` reach everything but the indexers, and gradients of `indexer_kl` reach the indexers alone:
     /// the indexer's inputs and its target are detached.
     pub fn forward_train(&self, input: impl Into<TrainInput>, indexer: IndexerTraining) -> TrainForward {
-        let TrainInput { token_ids, documents, experts: mut kept } = input.into();
+        let TrainInput { token_ids, documents, lengths, experts: mut kept } = input.into();
+        let n_tokens = token_ids.dims()[1];
         let mut h = self.embed(token_ids);
         let pass = TrainStep {
-            step: self.step(&h, 0, h.dims()[1], &Options::default()),
+            step: self.step(&h, 0, n_tokens, &Options::default()),
             sparse: indexer == IndexerTraining::Sparse && documents.is_none(),
             with_indexer: indexer != IndexerTraining::Off,
             documents,
+            lengths: lengths.filter(|lengths| lengths.iter().any(|&length| length < n_tokens)),
         };
         let (mut losses, mut experts) = (Vec::new(), BTreeMap::new());
         for (layer_idx, layer) in self.layers.iter().enumerate() {

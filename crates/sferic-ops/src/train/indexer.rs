@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use sferic_shaders::kernel::{Capabilities, KernelError};
-use sferic_shaders::train::Sizes;
 use sferic_shaders::train::indexer_kl::IndexerKl;
+use sferic_shaders::train::{Sizes, Visible};
 
 use super::attention::{Attended, padded};
+use crate::indexer::{n_queries, padding};
 use crate::kernels::{Array, Cache, Forward, Function, Kernel, apply};
 
 impl Attended {
     /// Returns the mean over tokens of `KL(p ‖ softmax(I))` with `p` the mean over heads of this attention's probabilities, which are constants, and
     /// `I[t, s] = Σ_j w[t, j] · max(0, q[t, j] · k[s])`; or nothing where the stock form is to be taken.
     ///
+    /// `lengths` says how many tokens of each row are not padding, all where it is absent; the mean is over these.
+    ///
     /// # Shapes
     /// - q: `[B, T, Hi, Di]` f32
     /// - k: `[B, T, Di]` f32
     /// - weights: `[B, T, Hi]` f32
+    /// - lengths: `[B]`
     /// - returns: `[1]`
-    pub fn indexer_kl(&self, q: Tensor<4>, k: Tensor<3>, weights: Tensor<3>) -> Option<Tensor<1>> {
+    pub fn indexer_kl(&self, q: Tensor<4>, k: Tensor<3>, weights: Tensor<3>, lengths: Option<&[usize]>) -> Option<Tensor<1>> {
         let [n_batch, n_tokens, ..] = q.dims();
         // Heads and values of zeros change nothing.
         let q = padded(padded(q, 3, 16), 2, 4);
@@ -29,9 +33,35 @@ impl Attended {
         let qk = *self.q.dims().last()? as u32;
         let spec = IndexerKl::best([self.sizes.h, qk], [index_heads, index_width], self.kind, &self.device);
         let passes = Passes::of(spec, &self.sizes, &self.device).ok()?;
-        let function =
-            Arc::new(Loss { passes, attended: [self.q.clone(), self.k.clone(), self.lse.clone(), self.visible.clone()] });
-        Some(apply::<1>([Tensor::cat(rows, 2).into()], function)?.output)
+        let visible = match lengths {
+            Some(lengths) => self.visible_but_to_padding(lengths)?,
+            None => self.visible.clone(),
+        };
+        let function = Arc::new(Loss { passes, attended: [self.q.clone(), self.k.clone(), self.lse.clone(), visible] });
+        let mean = apply::<1>([Tensor::cat(rows, 2).into()], function)?.output;
+        Some(match lengths {
+            // The kernels take the mean over all places.
+            Some(lengths) => mean.mul_scalar((n_batch * n_tokens) as f64 / n_queries(lengths) as f64),
+            None => mean,
+        })
+    }
+
+    /// What tokens see, where padding sees nothing: it has no loss and no part in gradients then.
+    fn visible_but_to_padding(&self, lengths: &[usize]) -> Option<Array> {
+        let Sizes { b, t, .. } = self.sizes;
+        let [n_batch, n_tokens] = [b, t].map(|n| n as usize);
+        match self.kind {
+            Visible::Causal => {
+                let starts: Tensor<2, Int> = self.visible.clone().into_int_tensor();
+                let padding = padding(lengths, [n_batch, n_tokens], &starts.device());
+                Array::from_int(starts.mask_fill(padding, t as i32))
+            }
+            Visible::Selected => {
+                let bits: Tensor<3, Int> = self.visible.clone().into_int_tensor();
+                let padding = padding(lengths, [n_batch, n_tokens], &bits.device()).unsqueeze_dim::<3>(2);
+                Array::from_int(bits.clone().mask_fill(padding.expand(bits.dims()), 0))
+            }
+        }
     }
 }
 

@@ -198,9 +198,9 @@ impl RunConfig {
         Stage::ALL.into_iter().filter(|stage| self.table(*stage).is_some()).collect()
     }
 
-    /// Returns the folder of a stage's files.
-    pub fn folder(&self, stage: Stage) -> PathBuf {
-        self.output.join(stage.name())
+    /// Returns the folder of a step's files; a stage is a step.
+    pub fn folder(&self, step: impl Into<Step>) -> PathBuf {
+        self.output.join(step.into().name())
     }
 
     /// Whether a stage has left its model.

@@ -25,6 +25,12 @@ pub enum Step {
     Eval,
 }
 
+impl From<Stage> for Step {
+    fn from(stage: Stage) -> Self {
+        Self::Stage(stage)
+    }
+}
+
 impl Step {
     /// The step's name, which is that of its folder.
     pub fn name(self) -> &'static str {
@@ -59,14 +65,9 @@ impl RunConfig {
         steps
     }
 
-    /// Returns the folder of a step's files.
-    pub fn step_folder(&self, step: Step) -> PathBuf {
-        self.output.join(step.name())
-    }
-
     /// Whether a step has left what the next one needs. An evaluation never counts as finished: it sees by itself what is left to measure.
     pub fn is_done(&self, step: Step) -> bool {
-        let folder = self.step_folder(step);
+        let folder = self.folder(step);
         match step {
             Step::Stage(stage) => self.is_finished(stage),
             Step::Grpo => is_exported(&folder.join("model")),
@@ -101,7 +102,7 @@ impl RunConfig {
     pub fn models(&self) -> Vec<(String, PathBuf)> {
         let mut models = Vec::new();
         for step in self.steps() {
-            let folder = self.step_folder(step);
+            let folder = self.folder(step);
             match step {
                 Step::Specialists => {
                     let named = self.specialists.iter().map(|one| (one.name.clone(), folder.join(&one.name).join("model")));
@@ -124,7 +125,7 @@ impl RunConfig {
         let Some(distill) = self.distill.as_ref().filter(|_| stage == Stage::Distill) else {
             return self.chats.clone().ok_or_else(missing);
         };
-        let folder = self.step_folder(Step::Collect);
+        let folder = self.folder(Step::Collect);
         let mut files = Vec::new();
         for specialist in &self.specialists {
             let path = folder.join(format!("{}.jsonl", specialist.name));

@@ -114,4 +114,5 @@ fn each_stage_starts_from_the_one_before_or_the_one_named() {
     assert_eq!(config.before(Stage::Sparse), Some(Stage::Warmup));
     assert_eq!(config.before(Stage::Sft), Some(Stage::Warmup));
     assert_eq!(config.folder(Stage::Sft), Path::new("somewhere/run/sft"));
+    assert_eq!(config.folder(Step::Grpo), Path::new("somewhere/run/grpo"));
 }

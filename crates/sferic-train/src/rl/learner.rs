@@ -130,23 +130,26 @@ impl Learner {
         let lengths: Vec<usize> = part.iter().map(|&row_idx| row_length(&experience.episodes[row_idx])).collect();
         let n_draws_of = |rows: &[usize]| rows.iter().map(|&row_idx| experience.episodes[row_idx].draws.len()).sum::<usize>();
         let n_draws = n_draws_of(part).max(1) as f64;
+        let n_tokens = lengths.iter().sum::<usize>().max(1) as f64;
         let loss_scale = self.optimizer.loss_scale();
         let mut gradients = GradientsAccumulator::new();
         let mut sums: Option<Tensor<1>> = None;
         for batch in batches(&lengths, config.batch_tokens) {
-            let batch: Vec<usize> = batch.iter().map(|&at| part[at]).collect();
+            // The indexer's divergence is a mean over tokens, all others are over replies.
+            let share_of_tokens = batch.iter().map(|&at| lengths[at]).sum::<usize>() as f64 / n_tokens;
             let share = batch.len() as f64 / part.len() as f64;
+            let batch: Vec<usize> = batch.iter().map(|&at| part[at]).collect();
             let (outcome, indexer_kl) = self.forward(experience, &batch, config);
-            let indexer_kl = indexer_kl.unwrap_or_else(|| Tensor::zeros([1], &self.device));
+            let indexer_kl = indexer_kl.unwrap_or_else(|| Tensor::zeros([1], &self.device)).mul_scalar(share_of_tokens);
             let mut loss = outcome.loss.clone().mul_scalar(share * loss_scale);
             if config.indexer_kl_weight > 0.0 {
-                loss = loss.add(indexer_kl.clone().mul_scalar(config.indexer_kl_weight * share * loss_scale));
+                loss = loss.add(indexer_kl.clone().mul_scalar(config.indexer_kl_weight * loss_scale));
             }
             let mut grads = loss.backward();
             gradients.accumulate(&self.model, GradientsParams::from_module(&mut grads, &self.model));
             // The share of clipped tokens is one of tokens, all others are of replies.
             let clipped = outcome.clipped.mul_scalar(n_draws_of(&batch) as f64 / n_draws / share);
-            let parts = vec![outcome.loss, outcome.kl, clipped, outcome.left_out, indexer_kl];
+            let parts = vec![outcome.loss, outcome.kl, clipped, outcome.left_out, indexer_kl.div_scalar(share)];
             let parts = Tensor::cat(parts, 0).detach().inner().mul_scalar(share);
             sums = Some(match sums {
                 Some(sums) => sums.add(parts),

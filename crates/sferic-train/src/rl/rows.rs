@@ -15,6 +15,8 @@ const ROW_MULTIPLE: usize = 32;
 pub(super) struct Rows {
     /// `[N, L]`, without the last token, after which nothing is predicted.
     token_ids: Tensor<2, Int>,
+    /// `[N]`: tokens of each row that are not padding.
+    lengths: Vec<usize>,
     /// `[N·T]`: where the hidden state before each draw stands among the `N·L`.
     places: Tensor<1, Int>,
     /// `[N·T]`
@@ -83,6 +85,7 @@ impl Rows {
         let flat = |values: Vec<i32>| Tensor::from_data(TensorData::new(values, [n_rows * n_draws]), device);
         Self {
             token_ids: Tensor::from_data(TensorData::new(ids, [n_rows, length]), device),
+            lengths: episodes.iter().map(|episode| row_length(episode)).collect(),
             places: flat(places),
             targets: flat(targets),
             kept,
@@ -95,7 +98,8 @@ impl Rows {
     /// Runs the model as it was trained and returns the log-probabilities of the draws `[N, T]`, and the indexer's divergence `[1]`.
     pub(super) fn log_probs(&self, model: &Model, temperature: f64) -> (Tensor<2>, Option<Tensor<1>>) {
         let indexer = if model.config().indexer.is_some() { IndexerTraining::Sparse } else { IndexerTraining::Off };
-        let input = TrainInput { experts: self.experts.clone(), ..self.token_ids.clone().into() };
+        let input =
+            TrainInput { lengths: Some(self.lengths.clone()), experts: self.experts.clone(), ..self.token_ids.clone().into() };
         let forward = model.forward_train(input, indexer);
         let [n_rows, length, width] = forward.hidden.dims();
         let before = forward.hidden.reshape([n_rows * length, width]).select(0, self.places.clone());

@@ -96,7 +96,7 @@ fn tokens_keep_their_experts() {
 fn batches_of_any_size_teach_the_same() {
     let (model, asked, episodes) = replies(&SAMPLING);
     let learn = |batch_tokens: usize| {
-        let text = "temperature = 0.6\nupdates = 1\ngroup_size = 2\nindexer_kl_weight = 0.0\nkl_weight = 0.5";
+        let text = "temperature = 0.6\nupdates = 1\ngroup_size = 2\nindexer_kl_weight = 0.5\nkl_weight = 0.5";
         let config = config(&format!("{text}\nbatch_tokens = {batch_tokens}"));
         let device = Device::flex().autodiff();
         // A step away from the draws, so that the divergence is not 0.
@@ -111,11 +111,16 @@ fn batches_of_any_size_teach_the_same() {
         learner.learn(&experience, &config, 1, 0).unwrap()
     };
     let (alone, together) = (learn(1), learn(100_000));
-    let pairs = [(alone.loss, together.loss), (alone.kl, together.kl), (alone.clipped, together.clipped)];
+    let pairs = [
+        (alone.loss, together.loss),
+        (alone.kl, together.kl),
+        (alone.clipped, together.clipped),
+        (alone.indexer_kl, together.indexer_kl),
+    ];
     for (alone, together) in pairs.into_iter().chain([(alone.grad_norm, together.grad_norm)]) {
         assert!((alone - together).abs() < 1e-4 * (1.0 + together.abs()), "{alone} {together}");
     }
-    assert!(together.kl > 1e-5 && together.grad_norm > 1e-3, "{together:?}");
+    assert!(together.kl > 1e-5 && together.indexer_kl > 1e-3 && together.grad_norm > 1e-3, "{together:?}");
 }
 
 /// Tensors by name, a little larger than they were.

@@ -2,7 +2,7 @@
 
 use super::{IndexerKl, indexer_kl};
 use crate::kernel::random::Random;
-use crate::kernel::{Capabilities, Case, Init, KernelError, Outputs, Step, Work, Worst, compare};
+use crate::kernel::{Capabilities, Case, Elem, Init, KernelError, Outputs, Step, Work, Worst, compare};
 use crate::train::attention::Attention;
 use crate::train::inputs::{Setup, kinds, widen};
 use crate::train::{Sizes, Visible, Widths};
@@ -18,18 +18,20 @@ struct Shape {
     tokens: [u32; 2],
     /// Tokens of a document.
     document: u32,
+    /// Tokens at the end of each sequence that see nothing: padding. A case without any comes beside it.
+    padding: u32,
 }
 
-const fn shape(attention: [u32; 2], index: [u32; 2], tokens: [u32; 2], document: u32) -> Shape {
-    Shape { attention, index, tokens, document }
+const fn shape(attention: [u32; 2], index: [u32; 2], tokens: [u32; 2], document: u32, padding: u32) -> Shape {
+    Shape { attention, index, tokens, document, padding }
 }
 
-/// One token; ragged ends and documents; many heads; wide ones.
+/// One token; ragged ends and documents, and tiles of nothing but padding; many heads; wide ones.
 const SHAPES: [Shape; 4] = [
-    shape([1, 16], [4, 16], [1, 1], 1),
-    shape([2, 32], [4, 32], [2, 161], 50),
-    shape([8, 64], [8, 64], [1, 130], 1000),
-    shape([2, 96], [4, 96], [1, 70], 1000),
+    shape([1, 16], [4, 16], [1, 1], 1, 0),
+    shape([2, 32], [4, 32], [2, 161], 50, 90),
+    shape([8, 64], [8, 64], [1, 130], 1000, 0),
+    shape([2, 96], [4, 96], [1, 70], 1000, 0),
 ];
 
 /// What the gradients are multiplied by.
@@ -43,13 +45,14 @@ const GRID: f32 = 0.125;
 /// A launch that a case asks for is refused.
 pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     let mut found = Vec::new();
-    for (i, Shape { attention, index, tokens: [b, t], document }) in SHAPES.into_iter().enumerate() {
-        for &visible in kinds(i) {
+    for (i, Shape { attention, index, tokens: [b, t], document, padding }) in SHAPES.into_iter().enumerate() {
+        let paddings = if padding > 0 { vec![0, padding] } else { vec![0] };
+        for (&visible, padding) in kinds(i).iter().flat_map(|visible| paddings.iter().map(move |&padding| (visible, padding))) {
             let [heads, qk] = attention;
             let spec = IndexerKl::best(attention, index, visible, device);
             let sizes = Sizes { b, t, h: heads, scale: (qk as f32).powf(-0.5) };
             let setup = Setup { sizes, qk, v: 16, visible, document, spread: 2.0 };
-            found.push(case(spec, &setup, device)?);
+            found.push(case(spec, &setup, padding, device)?);
         }
     }
     Ok(found)
@@ -100,22 +103,23 @@ fn compare_terms(what: &str, spec: IndexerKl, found: &[f32], expected: &[f64], s
     Ok(Worst(worst))
 }
 
-/// Buffers: q, k, v, what is seen, o, lse, index, logs, gradients.
-fn with(spec: IndexerKl, setup: &Setup, inputs: [Init; 5], device: &Capabilities) -> Result<Case, KernelError> {
+/// Buffers: q, k, v, what attention sees, o, lse, index, logs, gradients, what is seen here. The gradients are to be overwritten.
+fn with(spec: IndexerKl, setup: &Setup, inputs: [Init; 6], device: &Capabilities) -> Result<Case, KernelError> {
     let Sizes { b, t, h, .. } = setup.sizes;
     let rows = (b * t) as usize;
     let forward = Attention::best(Widths { qk: spec.qk, v: 16 }, spec.visible, device);
     let [logs, queries, keys] = spec.launches(&setup.sizes, COEFFICIENT, device)?;
-    let [q, k, v, visible, index] = inputs;
+    let [q, k, v, visible, index, seen] = inputs;
     let floats = |n: u32| Init::Zeros(4 * rows * n as usize);
     let name = format!("{} B={b} T={t} document={}", queries.program.name, setup.document);
-    let gradients = vec![0, 1, 5, 3, 6, 7, 8];
+    let gradients = vec![0, 1, 5, 9, 6, 7, 8];
+    let unwritten = Init::Random { elem: Elem::F32, n: rows * spec.row() as usize, scale: 1e6, seed: 13 };
     Ok(Case {
         name,
-        buffers: vec![q, k, v, visible, floats(16 * h), floats(h), index, floats(2), floats(spec.row())],
+        buffers: vec![q, k, v, visible, floats(16 * h), floats(h), index, floats(2), unwritten, seen],
         steps: vec![
             Step { launch: forward.launch(&setup.sizes, device)?, buffers: vec![0, 1, 2, 3, 4, 5] },
-            Step { launch: logs, buffers: vec![3, 6, 7] },
+            Step { launch: logs, buffers: vec![9, 6, 7] },
             Step { launch: queries, buffers: gradients.clone() },
             Step { launch: keys, buffers: gradients },
         ],
@@ -128,24 +132,27 @@ fn with(spec: IndexerKl, setup: &Setup, inputs: [Init; 5], device: &Capabilities
     })
 }
 
-fn case(spec: IndexerKl, setup: &Setup, device: &Capabilities) -> Result<Case, KernelError> {
+fn case(spec: IndexerKl, setup: &Setup, padding: u32, device: &Capabilities) -> Result<Case, KernelError> {
     let Sizes { b, t, h, scale } = setup.sizes;
     let inputs = setup.inputs();
     let index = index_rows(spec, b * t);
     let sizes = [t, h, spec.qk, spec.index_heads, spec.index_width].map(|n| n as usize);
     let (q, k) = (widen(&inputs.q), widen(&inputs.k));
-    let (loss, gradients, sizes_of_terms) =
-        indexer_kl([&q, &k, &widen(&index)], &inputs.keys, sizes, scale.into(), COEFFICIENT.into());
+    let mut keys = inputs.keys;
+    keys.chunks_mut(t as usize).for_each(|sequence| sequence[(t - padding) as usize..].fill(Vec::new()));
+    let seen = setup.visible(&keys);
+    let (loss, gradients, sizes_of_terms) = indexer_kl([&q, &k, &widen(&index)], &keys, sizes, scale.into(), COEFFICIENT.into());
     let floats = [&inputs.q, &inputs.k, &inputs.v, &index].map(|values| Init::f32s(values));
     let [q, k, v, rows] = floats;
-    let case = with(spec, setup, [q, k, v, inputs.visible, rows], device)?;
+    let case = with(spec, setup, [q, k, v, inputs.visible, rows, seen], device)?;
+    let name = format!("{} padding={padding}", case.name);
     let check = move |out: &Outputs| {
         let found: Vec<f32> = out.f32s(7).into_iter().skip(1).step_by(2).collect();
         let [of_loss, of_gradients] = &sizes_of_terms;
         let worst = compare_terms("loss", spec, &found, &loss, of_loss)?.0;
         Ok(Worst(worst.max(compare_terms("gradients", spec, &out.f32s(8), &gradients, of_gradients)?.0)))
     };
-    Ok(Case { check: Box::new(check), ..case })
+    Ok(Case { name, check: Box::new(check), ..case })
 }
 
 /// The losses and the gradients of queries and weights of the last sequence's first and last tokens are checked.
@@ -158,7 +165,7 @@ fn bench(spec: IndexerKl, setup: &Setup, device: &Capabilities) -> Result<Case, 
     let [q, k, v] = [q, k, v];
     let inits = [q, k, v].map(|(width, scale, seed)| setup.random(width, scale, seed));
     let [q_init, k_init, v_init] = inits;
-    let case = with(spec, setup, [q_init, k_init, v_init, setup.everything(), Init::f32s(&index)], device)?;
+    let case = with(spec, setup, [q_init, k_init, v_init, setup.everything(), Init::f32s(&index), setup.everything()], device)?;
     let setup = *setup;
     let check = move |out: &Outputs| {
         let [q, k] = [q, k].map(|(width, scale, seed)| setup.last_sequence(width, scale, seed));

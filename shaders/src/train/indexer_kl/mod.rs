@@ -3,7 +3,7 @@
 //! `p[t, s]` is attention's probability, the mean over heads, formed again from queries, keys and saved logarithms;
 //! `I[t, s] = Σ_j w[t, j] · max(0, qi[t, j] · ki[s])`. With `g = softmax(I) − p`, `[z]` the sign of the product and a coefficient `c`:
 //! `dqi[t, j] = c · w[t, j] Σ_s g [z] ki[s]`, `dw[t, j] = c Σ_s g [z] qi[t, j] · ki[s]`, `dki[s] = c Σ_t Σ_j g [z] w[t, j] qi[t, j]`.
-//! Nothing of the size `T × T` is kept.
+//! Nothing of the size `T × T` is kept. A token that sees nothing, padding at the end of a sequence, has no loss and no part in gradients.
 //!
 //! A row of the index is `[qi | ki | w]`: `HI` queries of `DI` values, one key, `HI` weights with their constants.
 //!
@@ -32,7 +32,7 @@ pub struct IndexerKl {
     pub index_heads: u32,
     /// Width of a head of the indexer `DI`, a multiple of 16 up to 128.
     pub index_width: u32,
-    /// What a token sees.
+    /// What a token sees, perhaps nothing: its document starts behind the sequence then, or its selection is empty.
     pub visible: Visible,
     /// Lanes of a subgroup for products of f16 on cooperative matrices; without them products are of f32.
     pub lanes: Option<u32>,

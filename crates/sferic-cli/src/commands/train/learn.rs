@@ -14,7 +14,7 @@ use sferic_train::rl::{self, Event, Job, StepRow};
 pub fn specialists(place: &Place<'_>) -> Result<bool> {
     let config = place.config;
     let start = config.start_of(Step::Specialists)?;
-    let output = config.step_folder(Step::Specialists);
+    let output = config.folder(Step::Specialists);
     let engine = engine_options(place);
     let device = place.device.burn_device();
     let at = rl::Place { device: &device, engine: &engine };
@@ -47,8 +47,8 @@ pub fn collect(place: &Place<'_>) -> Result<bool> {
     let Some(distill) = &config.distill else {
         return Err(sferic_train::TrainError::missing_table("distill").into());
     };
-    let folder = config.step_folder(Step::Specialists);
-    let output = config.step_folder(Step::Collect);
+    let folder = config.folder(Step::Specialists);
+    let output = config.folder(Step::Collect);
     for specialist in &config.specialists {
         let model = folder.join(&specialist.name).join("model");
         let mut progress = Progress::count("collecting");
@@ -79,7 +79,7 @@ pub fn grpo(place: &Place<'_>) -> Result<bool> {
         return Err(sferic_train::TrainError::missing_table("grpo").into());
     };
     let start = config.start_of(Step::Grpo)?;
-    let output = config.step_folder(Step::Grpo);
+    let output = config.folder(Step::Grpo);
     let engine = engine_options(place);
     let device = place.device.burn_device();
     let at = rl::Place { device: &device, engine: &engine };

@@ -19,7 +19,7 @@ pub fn models(place: &Place<'_>) -> Result<bool> {
     if models.is_empty() {
         return Err(TrainError::missing_models(&config.output).into());
     }
-    let output = config.step_folder(Step::Eval);
+    let output = config.folder(Step::Eval);
     let started = Instant::now();
     // Documents are read whole: rows do not matter.
     let (_, heldout) = dataset::open(&config.data, usize::from(u16::MAX), 1)?;
