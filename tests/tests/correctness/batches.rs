@@ -57,6 +57,9 @@ fn recorded_draws_of_a_batch_are_those_of_sessions() {
         let replies = block_on(engine.generate_batch(&prompts, &params, &seeds)).unwrap();
         for ((prompt, &seed), reply) in prompts.iter().zip(&seeds).zip(&replies) {
             assert_eq!((reply.drawn_from.len(), reply.logprobs.len()), (reply.token_ids.len(), reply.token_ids.len()));
+            let only = |(token, from): (&u32, &DrawnFrom)| from.logprob == 0.0 && from.kept == [*token];
+            let is_greedy = params.temperature == 0.0;
+            assert_eq!(reply.token_ids.iter().zip(&reply.drawn_from).all(only), is_greedy, "{params:?}");
             assert_same(reply, &alone(&mut engine.session(), prompt, &params, seed), &format!("seed {seed}, {params:?}"));
         }
     }
