@@ -1,5 +1,7 @@
 //! A conversation in messages instead of tokens.
 
+mod together;
+
 use crate::event::{CancelToken, Event, Stats};
 use crate::sampler::SamplingParams;
 use crate::session::{Generation, Session};
@@ -113,7 +115,11 @@ impl Chat {
         self.start(&prompt_ids, params, n_before)
     }
 
-    fn prompt_ids(&self) -> Result<Vec<u32>, EngineError> {
+    /// Returns the tokens of [`Chat::prompt`].
+    ///
+    /// # Errors
+    /// [`EngineError::Text`] when the model's format refuses the messages.
+    pub fn prompt_ids(&self) -> Result<Vec<u32>, EngineError> {
         let engine = self.session.engine();
         let add_special_tokens = engine.prompt_format()?.add_special_tokens();
         Ok(engine.tokenizer()?.encode(&self.prompt()?, add_special_tokens)?)

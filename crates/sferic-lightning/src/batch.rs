@@ -4,16 +4,20 @@
 //! the host has read what was drawn. What a row draws in the step that was under way when it ended is thrown away. Every prompt but its last token
 //! is computed by itself, once for neighbours that are the same; the last token is the row's first step.
 
+mod host;
 mod rows;
+mod steps;
 
-use crate::model::{Logits, Model, ModelError, Request};
+pub use host::{LogitsBatch, StepLogits, Taken};
+
+use crate::draws::append;
+use crate::model::{Experts, Logits, Model, ModelError, Request};
 use crate::pages::PAGE;
 use crate::record::{StepShape, attention_sizes};
 use crate::sequence::Sequence;
-use crate::workspace::Ports;
 use rows::{Buffers, Row};
-use sferic_gpu::{Device, GpuError, Graph, ReadBack, Task};
-use sferic_shaders::sample::next_token::{BAD_LOGITS, NOTHING_TO_DRAW, NextToken, STATE_HEADER, Settings, Shape};
+use sferic_gpu::Graph;
+use sferic_shaders::sample::next_token::{BAD_LOGITS, NOTHING_TO_DRAW, STATE_HEADER, Settings};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -28,6 +32,8 @@ pub struct BatchSettings {
     pub bias: Option<Vec<f32>>,
     /// Attends to every token instead of the selected ones.
     pub dense: bool,
+    /// Whether the experts of what is computed are read. Nothing that is cached already is taken over then, since nobody knows its experts.
+    pub experts: bool,
 }
 
 /// A reply that is wanted.
@@ -44,7 +50,7 @@ pub struct Order {
 }
 
 /// A token of a reply.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchDraw {
     /// Whose it is: what [`Batch::push`] returned.
     pub id: usize,
@@ -56,6 +62,8 @@ pub struct BatchDraw {
     pub has_bad_logits: bool,
     /// Whether it is the last one, because no more were wanted or fit.
     pub is_last: bool,
+    /// Experts of the tokens that were computed for it, where they are read: the prompt's for the first token of a reply.
+    pub experts: Experts,
 }
 
 /// Replies that are computed together.
@@ -65,12 +73,14 @@ pub struct BatchDraw {
 pub struct Batch {
     model: Model,
     settings: BatchSettings,
+    /// Whether the host draws the tokens, from logits that it reads.
+    host_draws: bool,
     buffers: Buffers,
     waiting: VecDeque<(usize, Order)>,
     /// As many as the step has rows.
     rows: Vec<Option<Row>>,
     /// The prompt of the reply that was begun last without its last token, where the next one has the same.
-    same: Option<Sequence>,
+    same: Option<Prompt>,
     steps: HashMap<StepShape, Arc<Graph>>,
     /// The caches' buffers that the steps bind.
     generation: u64,
@@ -84,13 +94,17 @@ pub struct Batch {
 
 /// A step that is under way.
 struct Ahead {
-    read: ReadBack,
+    reading: steps::Reading,
     /// Whose tokens it draws, by row.
     ids: Vec<Option<usize>>,
 }
 
-/// Steps that are kept.
-const MOST_STEPS: usize = 32;
+/// A computed prompt without its last token.
+struct Prompt {
+    sequence: Sequence,
+    /// Where they are read.
+    experts: Experts,
+}
 
 impl Batch {
     /// Makes the buffers for [`BatchSettings::rows`] replies at a time.
@@ -98,6 +112,11 @@ impl Batch {
     /// # Errors
     /// [`ModelError`] for no rows or more than a step may have, for settings out of range, or where memory is short.
     pub fn new(model: &Model, settings: BatchSettings) -> Result<Self, ModelError> {
+        Self::with(model, settings, false)
+    }
+
+    /// As [`Batch::new`]; with `host_draws` for a [`LogitsBatch`].
+    fn with(model: &Model, settings: BatchSettings, host_draws: bool) -> Result<Self, ModelError> {
         let chunk = model.workspace().rows;
         if settings.rows == 0 || settings.rows > chunk {
             return Err(ModelError::StepTooLong { found: settings.rows, chunk });
@@ -110,6 +129,7 @@ impl Batch {
         let batch = Self {
             model: model.clone(),
             settings,
+            host_draws,
             buffers,
             waiting: VecDeque::new(),
             rows: Vec::new(),
@@ -168,13 +188,7 @@ impl Batch {
     /// [`ModelError`]. [`ModelError::Full`] for a reply that does not fit the caches even by itself, which is then given up, as it is
     /// with every other error in its prompt's computation.
     pub async fn step(&mut self) -> Result<Vec<BatchDraw>, ModelError> {
-        if std::mem::replace(&mut self.is_unsure, true) {
-            self.ahead = None;
-            self.rearrange();
-        } else if self.ahead.is_none() && self.wanted_rows() != self.rows.len() {
-            self.rearrange();
-        }
-        self.begin_replies().await?;
+        self.prepare().await?;
         let mut draws = Vec::new();
         if self.n_active() > 0 {
             let now = match self.ahead.take() {
@@ -185,6 +199,17 @@ impl Batch {
         }
         self.is_unsure = false;
         Ok(draws)
+    }
+
+    /// Begins a call: rows for the replies that there are, and prompts of those that begin.
+    async fn prepare(&mut self) -> Result<(), ModelError> {
+        if std::mem::replace(&mut self.is_unsure, true) {
+            self.ahead = None;
+            self.rearrange();
+        } else if self.ahead.is_none() && self.wanted_rows() != self.rows.len() {
+            self.rearrange();
+        }
+        self.begin_replies().await
     }
 
     /// Rows for the replies that there are, a power of two where that is less than all.
@@ -211,14 +236,14 @@ impl Batch {
     async fn begin_replies(&mut self) -> Result<(), ModelError> {
         while let Some(at) = self.rows.iter().position(Option::is_none) {
             let Some((id, order)) = self.waiting.pop_front() else { break };
-            self.same = self.same.take().filter(|same| same.tokens() == without_last(&order.prompt));
+            self.same = self.same.take().filter(|same| same.sequence.tokens() == without_last(&order.prompt));
             // Replies that end will make room.
             if self.n_active() > 0 && !self.has_room(&order, 0) {
                 self.waiting.push_front((id, order));
                 break;
             }
-            let sequence = self.computed(&order).await?;
-            let row = Row::new(id, order, sequence, &self.model);
+            let prompt = self.computed(&order).await?;
+            let row = Row::new(id, order, prompt, &self.model);
             self.buffers.write(self.model.device(), at, &row);
             self.rows[at] = Some(row);
         }
@@ -232,158 +257,73 @@ impl Batch {
 
     /// Whether the caches have room for a reply and `more` pages beside what it shares with the one before.
     fn has_room(&self, order: &Order, more: usize) -> bool {
-        let shared = self.same.as_ref().map_or(0, |same| same.len() / PAGE);
+        let shared = self.same.as_ref().map_or(0, |same| same.sequence.len() / PAGE);
         self.model.state().caches.has_room(self.room_for(order).div_ceil(PAGE) - shared + more)
     }
 
-    /// A sequence of the prompt without its last token, with room for the reply.
-    async fn computed(&mut self, order: &Order) -> Result<Sequence, ModelError> {
+    /// The prompt without its last token, with room for the reply.
+    async fn computed(&mut self, order: &Order) -> Result<Prompt, ModelError> {
         let is_same = self.waiting.front().is_some_and(|(_, next)| next.prompt == order.prompt);
         let is_kept = is_same && self.has_room(order, 1);
-        let mut sequence = match self.same.take() {
+        let mut prompt = match self.same.take() {
             Some(same) => same,
             None => self.prompt(&order.prompt).await?,
         };
         if is_kept {
-            let forked = sequence.fork()?;
-            self.same = Some(std::mem::replace(&mut sequence, forked));
+            let forked = Prompt { sequence: prompt.sequence.fork()?, experts: prompt.experts.clone() };
+            self.same = Some(std::mem::replace(&mut prompt, forked));
         }
-        sequence.reserve(self.room_for(order))?;
-        Ok(sequence)
+        prompt.sequence.reserve(self.room_for(order))?;
+        Ok(prompt)
     }
 
     /// Computes a prompt without its last token.
-    async fn prompt(&self, prompt: &[u32]) -> Result<Sequence, ModelError> {
-        let dense = self.settings.dense;
+    async fn prompt(&self, prompt: &[u32]) -> Result<Prompt, ModelError> {
+        let BatchSettings { dense, experts: reads_experts, .. } = self.settings;
         let mut sequence = self.model.sequence();
         if dense {
             sequence.keep_to_itself();
         }
-        sequence.resume(prompt);
-        let request = Request { logits: Logits::None, probe: false, dense, experts: false };
+        if !reads_experts {
+            sequence.resume(prompt);
+        }
+        let request = Request { logits: Logits::None, probe: false, dense, experts: reads_experts };
         let rest = without_last(prompt).get(sequence.len()..).unwrap_or_default();
+        let mut experts = Experts::new();
         for ids in rest.chunks(sequence.longest_step()) {
-            sequence.advance(ids, request).await?;
+            append(&mut experts, sequence.advance(ids, request).await?.experts);
         }
-        Ok(sequence)
-    }
-
-    /// Submits the next step of every row.
-    async fn submit(&mut self) -> Result<Ahead, ModelError> {
-        if self.n_strayed >= rows::MOST_STRAYED {
-            self.n_strayed = 0;
-            let free = self.rows.iter().enumerate().filter(|(_, row)| row.is_none());
-            free.for_each(|(at, _)| self.buffers.clear(self.model.device(), at));
-        }
-        self.n_strayed += 1;
-        loop {
-            let shape = self.shape();
-            let graph = self.recorded(shape).await?;
-            let state = self.model.state();
-            // Another sequence may have made the caches grow meanwhile.
-            if state.caches.generation != self.generation {
-                continue;
-            }
-            let part = self.buffers.state.part(0..4 * (shape.rows as u64) * u64::from(STATE_HEADER));
-            let read = self.model.device().submit(&[&graph], &[part]).pop();
-            drop(state);
-            let read = read.ok_or_else(|| GpuError::Device("nothing comes back of a step".into()))?;
-            let ids = self.rows.iter_mut().map(|row| {
-                let row = row.as_mut()?;
-                row.n_under_way += 1;
-                Some(row.id)
-            });
-            return Ok(Ahead { read, ids: ids.collect() });
-        }
-    }
-
-    /// The step that is good for every row.
-    fn shape(&self) -> StepShape {
-        let end = self.rows.iter().flatten().map(|row| row.sequence.len() + row.n_under_way + 1).max();
-        self.model.shape(end.unwrap_or(1), self.rows.len(), self.settings.dense)
-    }
-
-    async fn recorded(&mut self, shape: StepShape) -> Result<Arc<Graph>, ModelError> {
-        let tasks: Vec<Task> = {
-            let state = self.model.state();
-            if state.caches.generation != self.generation || self.steps.len() >= MOST_STEPS {
-                self.steps.clear();
-                self.generation = state.caches.generation;
-            }
-            if let Some(known) = self.steps.get(&shape) {
-                return Ok(known.clone());
-            }
-            let mut recorder = self.model.recorder(&state, &self.buffers.ports);
-            recorder.step(shape)?;
-            recorder.head(shape.rows)?;
-            recorder.tasks
-        };
-        let tasks: Vec<_> = tasks.into_iter().chain(self.choice(shape.rows)?).collect();
-        let graph = Arc::new(Graph::new(self.model.device(), &tasks).await?);
-        self.steps.insert(shape, graph.clone());
-        Ok(graph)
-    }
-
-    /// The draw of a token for each of the first `n` rows.
-    fn choice(&self, n: usize) -> Result<[Task; 2], ModelError> {
-        let Buffers { ports, partials, state, more, .. } = &self.buffers;
-        let Ports { logits, tokens, positions, .. } = ports;
-        let capabilities = &self.model.device().capabilities;
-        let spec = NextToken::best(capabilities, self.settings.bias.is_some());
-        let [chunks, choice] = spec.launch(draw_shape(&self.model, n), self.settings.sampling, capabilities)?;
-        let with_more = |buffers: &[&sferic_gpu::Buffer]| buffers.iter().copied().chain(more).cloned().collect::<Vec<_>>();
-        Ok([
-            Task { launch: chunks, buffers: with_more(&[logits, partials]) },
-            Task { launch: choice, buffers: with_more(&[logits, partials, state, tokens, positions]) },
-        ])
+        Ok(Prompt { sequence, experts })
     }
 
     /// Begins the step after `now` where some reply goes on, and takes what `now` has drawn.
     async fn finish(&mut self, now: Ahead) -> Result<Vec<BatchDraw>, ModelError> {
         let goes_on = self.rows.iter().flatten().any(|row| row.left > row.n_under_way);
         let next = if goes_on && self.wanted_rows() == self.rows.len() { Some(self.submit().await?) } else { None };
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&now.read.bytes(self.model.device()).await?);
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&now.reading.rows.bytes(self.model.device()).await?);
+        let experts = self.experts(now.reading.experts, now.ids.len()).await?;
         let is_drawn = self.settings.sampling.temperature > 0.0;
         let mut draws = Vec::new();
         let mut ended = Vec::new();
-        for (at, (words, id)) in words.chunks_exact(STATE_HEADER as usize).zip(&now.ids).enumerate() {
-            let Some(row) = self.rows.get_mut(at).and_then(Option::as_mut).filter(|row| Some(row.id) == *id) else { continue };
+        let drawn = words.chunks_exact(STATE_HEADER as usize).zip(now.ids).zip(experts);
+        for (at, ((words, id), experts)) in drawn.enumerate() {
+            let Some(row) = self.rows.get_mut(at).and_then(Option::as_mut).filter(|row| Some(row.id) == id) else { continue };
             let [.., status, logprob, token] = *words else { continue };
+            let experts = row.experts_with(experts);
             row.took(token, is_drawn);
             let has_bad_logits = status & (BAD_LOGITS | NOTHING_TO_DRAW) != 0;
             let is_last = row.left == 0;
-            draws.push(BatchDraw { id: row.id, token, logprob: f32::from_bits(logprob), has_bad_logits, is_last });
+            draws.push(BatchDraw { id: row.id, token, logprob: f32::from_bits(logprob), has_bad_logits, is_last, experts });
             ended.extend(is_last.then_some(row.id));
         }
         ended.into_iter().for_each(|id| self.end(id));
         self.ahead = next;
         Ok(draws)
     }
-
-    /// Seconds of each launch of the present step, by name; `None` where the adapter has no clock or nothing is computed. What is drawn
-    /// afterwards means nothing.
-    ///
-    /// # Errors
-    /// [`ModelError`] when the device is lost.
-    pub async fn profile(&mut self) -> Result<Option<Vec<(String, f64)>>, ModelError> {
-        if self.n_active() == 0 {
-            return Ok(None);
-        }
-        let graph = self.recorded(self.shape()).await?;
-        let device: &Device = self.model.device();
-        let seconds = graph.profile(device).await?;
-        Ok(seconds.map(|seconds| graph.names().map(str::to_owned).zip(seconds).collect()))
-    }
 }
 
 fn without_last(prompt: &[u32]) -> &[u32] {
     prompt.split_last().map_or(&[], |(_, before)| before)
-}
-
-/// The logits of `n` rows.
-fn draw_shape(model: &Model, n: usize) -> Shape {
-    let v = model.architecture().vocab as u32;
-    Shape { t: n as u32, v, stride: v.next_multiple_of(4), offset: 0, history: 0 }
 }
 
 impl std::fmt::Debug for Batch {

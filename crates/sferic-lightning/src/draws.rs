@@ -205,7 +205,7 @@ impl Draw {
 }
 
 /// Adds the experts of more tokens.
-fn append(experts: &mut Experts, more: Experts) {
+pub(crate) fn append(experts: &mut Experts, more: Experts) {
     for (layer_idx, rows) in more {
         experts.entry(layer_idx).or_default().extend(rows);
     }

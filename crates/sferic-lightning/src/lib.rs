@@ -21,7 +21,7 @@ mod terms;
 pub mod weights;
 mod workspace;
 
-pub use batch::{Batch, BatchDraw, BatchSettings, Order};
+pub use batch::{Batch, BatchDraw, BatchSettings, LogitsBatch, Order, StepLogits, Taken};
 pub use cache::{CacheError, CacheFormats};
 pub use decode::{Decoder, Drawn};
 pub use draws::{Draw, Drawing, Draws};

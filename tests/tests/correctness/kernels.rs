@@ -11,7 +11,7 @@ use sferic_testkit::{device, fixture, model::token_ids};
 const PAGE: usize = 64;
 
 /// A reference checkpoint on the kernels in f32, where there is a GPU.
-fn engine(max_context: usize) -> Option<Engine> {
+pub(crate) fn engine(max_context: usize) -> Option<Engine> {
     let (folder, _) = (fixture::golden("deepseek_v32-tiny")?, device::gpu()?);
     let options = EngineOptions {
         device: DeviceChoice::Gpu(None),
@@ -23,7 +23,7 @@ fn engine(max_context: usize) -> Option<Engine> {
     Some(block_on(Engine::open(folder, options)).unwrap())
 }
 
-fn prompt(seed: u64, n_tokens: usize) -> Vec<u32> {
+pub(crate) fn prompt(seed: u64, n_tokens: usize) -> Vec<u32> {
     token_ids(seed, n_tokens, 512)
 }
 
@@ -144,7 +144,7 @@ fn drawn(session: &mut Session, ids: &[u32], params: &SamplingParams, on_host: b
 }
 
 /// Greedy, drawn, and drawn with everything that changes logits.
-fn sampling() -> [SamplingParams; 3] {
+pub(crate) fn sampling() -> [SamplingParams; 3] {
     let base = SamplingParams { max_tokens: Some(40), ignore_eos: true, seed: Some(11), ..SamplingParams::default() };
     let greedy = SamplingParams { temperature: 0.0, ..base.clone() };
     let filtered = SamplingParams { temperature: 0.9, top_k: 60, top_p: 0.9, min_p: 0.01, ..base };

@@ -3,6 +3,8 @@
 //! One program holds all of these suites, because linking Burn takes longer than running most of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+/// Replies computed together on the kernels: what they were drawn from, early ends, more of them than rows.
+mod batches;
 /// The printed layer of spec §11.2 composed from oracles, with a switch for each known bug.
 mod composed;
 /// The printed layer through the model: intermediates, scores, selections, outputs, KL and its gradients.

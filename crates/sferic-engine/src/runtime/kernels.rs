@@ -270,7 +270,7 @@ pub(super) async fn draw(
     Ok((draw, experts))
 }
 
-fn expert_rows(experts: Experts, a: &Architecture) -> ExpertRows {
+pub(super) fn expert_rows(experts: Experts, a: &Architecture) -> ExpertRows {
     let n_active = a.experts.as_ref().map_or(1, |experts| experts.routing.n_active);
     let rows = |experts: Vec<i32>| experts.chunks(n_active).map(<[i32]>::to_vec).collect();
     experts.into_iter().map(|(layer_idx, experts)| (layer_idx, rows(experts))).collect()

@@ -3,6 +3,7 @@
 //! The reference path is Burn's stock operations on any device; it is the oracle. The kernels run on GPUs, with the weights and caches in the
 //! formats that were asked for.
 
+mod batches;
 mod kernels;
 mod pace;
 mod reference;
@@ -10,7 +11,7 @@ mod reference;
 use crate::EngineError;
 use crate::clock::Clock;
 use burn::tensor::Device;
-use sferic_lightning::{Batch, BatchDraw, BatchSettings, Draw, Drawing, Draws, MAX_VOCABULARY, Order};
+use sferic_lightning::{Draw, Drawing, Draws, MAX_VOCABULARY};
 use sferic_model::{AttentionForm, AttentionMode, Cache, CacheFormat, Config, Model, Options};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -248,33 +249,6 @@ impl Runtime {
             }
             _ => Ok(None),
         }
-    }
-
-    /// Whether many replies can be computed together.
-    pub(crate) fn has_batches(&self) -> bool {
-        self.kernels().is_some_and(|model| model.architecture().vocab <= MAX_VOCABULARY as usize)
-    }
-
-    /// Prepares `rows` replies at a time, or as many as a step may have tokens, drawn as `drawing` says but for seeds and counts.
-    pub(crate) fn batch(&self, rows: usize, drawing: Drawing) -> Result<Batch, EngineError> {
-        let Self::Kernels { model, dense, .. } = self else {
-            let message = "the reference path computes one reply at a time".into();
-            return Err(EngineError::Device { doing: "preparing a batch", message });
-        };
-        let rows = rows.min(model.settings().chunk);
-        let bias = drawing.adjustments.map(|(_, bias)| bias);
-        let settings = BatchSettings { rows, sampling: drawing.settings, bias, dense: *dense };
-        Batch::new(model, settings).map_err(|error| kernels::model_error("preparing a batch", error))
-    }
-
-    /// Adds a reply.
-    pub(crate) fn push(batch: &mut Batch, order: Order) -> Result<usize, EngineError> {
-        batch.push(order).map_err(|error| kernels::model_error("adding to a batch", error))
-    }
-
-    /// Computes a token of every reply.
-    pub(crate) async fn step(batch: &mut Batch) -> Result<Vec<BatchDraw>, EngineError> {
-        batch.step().await.map_err(|error| kernels::model_error("computing a batch", error))
     }
 
     /// Computes `ids` after what is cached; with `experts`, or where everything is wanted, the experts are read.

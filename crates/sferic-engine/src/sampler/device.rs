@@ -5,15 +5,18 @@ use sferic_lightning::{Drawing, IN_PROMPT, Sampling};
 
 impl Sampler {
     /// Whether a row of logits is needed on the host: for the most likely tokens, or for what a token was drawn from, of which the device only tells
-    /// where it is the model's own distribution.
+    /// where it is the model's own distribution or the most likely token alone.
     pub(crate) fn needs_logits(&self) -> bool {
-        let is_plain = self.params.is_plain() && self.unused.is_empty();
-        self.params.top_logprobs > 0 || (self.params.record_draws && !is_plain)
+        let is_told = self.params.temperature == 0.0 || (self.params.is_plain() && self.unused.is_empty());
+        self.params.top_logprobs > 0 || (self.params.record_draws && !is_told)
     }
 
     /// What a token that the device has drawn was drawn from.
-    pub(crate) fn drawn_on_device(&self, logprob: f32) -> Option<DrawnFrom> {
-        self.params.record_draws.then(|| DrawnFrom { logprob, kept: Vec::new() })
+    pub(crate) fn drawn_on_device(&self, token_id: u32, logprob: f32) -> Option<DrawnFrom> {
+        let is_greedy = self.params.temperature == 0.0;
+        let from =
+            if is_greedy { DrawnFrom { logprob: 0.0, kept: vec![token_id] } } else { DrawnFrom { logprob, kept: Vec::new() } };
+        self.params.record_draws.then_some(from)
     }
 
     /// What a device needs to draw as this sampler does, from its next draw on.

@@ -175,7 +175,7 @@ impl<'s> Generation<'s> {
             Some(Pending::Logits(logits)) => self.sampler.sample(logits)?,
             Some(Pending::Draw(Draw { token, logprob, .. })) => {
                 self.sampler.took(*token);
-                let drawn_from = self.sampler.drawn_on_device(*logprob);
+                let drawn_from = self.sampler.drawn_on_device(*token, *logprob);
                 Sampled { token_id: *token, logprob: *logprob, top_logprobs: Vec::new(), drawn_from }
             }
         };

@@ -22,7 +22,7 @@ impl Output {
     }
 
     /// Shows special tokens as well; they are left out otherwise.
-    pub(super) fn show_special_tokens(&mut self) {
+    pub(crate) fn show_special_tokens(&mut self) {
         if let Some((tokenizer, stream)) = &mut self.text {
             *stream = DetokenizeStream::new(tokenizer, false);
         }
@@ -43,7 +43,7 @@ impl Output {
     }
 
     /// Returns the text that was held back, because no more will come.
-    pub(super) fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let Some((_, stream)) = &mut self.text else { return String::new() };
         // A decoder that fails on the rest has no text for it.
         let rest = stream.finish().ok().flatten().unwrap_or_default();

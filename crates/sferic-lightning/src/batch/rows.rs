@@ -1,7 +1,9 @@
 //! The rows of a batch, on the host and on the device.
 
-use super::{BatchSettings, Order, draw_shape};
-use crate::model::{Model, ModelError};
+use super::steps::draw_shape;
+use super::{BatchSettings, Order, Prompt};
+use crate::draws::append;
+use crate::model::{Experts, Model, ModelError};
 use crate::pages::{PAGE, Table};
 use crate::sequence::Sequence;
 use crate::workspace::Ports;
@@ -25,15 +27,27 @@ pub(super) struct Row {
     /// Its steps that are submitted and not read.
     pub(super) n_under_way: usize,
     counts: Vec<u32>,
+    /// Experts of what was computed before its first step, until they are told.
+    before: Experts,
+    /// Experts of the step whose logits the host has.
+    pub(super) computed: Experts,
 }
 
 impl Row {
-    pub(super) fn new(id: usize, order: Order, sequence: Sequence, model: &Model) -> Self {
+    pub(super) fn new(id: usize, order: Order, computed: Prompt, model: &Model) -> Self {
+        let Prompt { sequence, experts: before } = computed;
         let Order { prompt, most, seed, counts } = order;
         // The last token need not be computed, so that a prompt of n tokens leaves room for `context − n + 1`.
         let left = most.max(1).min(model.settings().context + 1 - prompt.len());
         let token = prompt.last().copied().unwrap_or(0);
-        Self { id, sequence, token, seed, n_draws: 0, left, n_under_way: 0, counts }
+        Self { id, sequence, token, seed, n_draws: 0, left, n_under_way: 0, counts, before, computed: Experts::new() }
+    }
+
+    /// Experts of a step's token, behind those that were not told yet.
+    pub(super) fn experts_with(&mut self, experts: Experts) -> Experts {
+        let mut all = std::mem::take(&mut self.before);
+        append(&mut all, experts);
+        all
     }
 
     /// The row's token is computed, and this one is drawn after it.
@@ -106,6 +120,13 @@ impl Buffers {
             let n = row.counts.len().min(vocabulary);
             device.write(counts, 4 * (at * vocabulary) as u64, bytemuck::cast_slice(&row.counts[..n]));
         }
+    }
+
+    /// Writes the next token and position of every row, for a step after which the host draws.
+    pub(super) fn write_tokens(&self, device: &Device, rows: &[Option<Row>]) {
+        let values = |of: fn(&Row) -> u32| rows.iter().map(|row| row.as_ref().map_or(0, of)).collect::<Vec<_>>();
+        device.write(&self.ports.tokens, 0, bytemuck::cast_slice(&values(|row| row.token)));
+        device.write(&self.ports.positions, 0, bytemuck::cast_slice(&values(|row| row.sequence.len() as u32)));
     }
 
     /// Takes row `at` from its reply: it goes on in the spare page, where it disturbs nobody.

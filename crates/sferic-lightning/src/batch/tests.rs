@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
+mod host;
+
 use super::{Batch, BatchDraw, BatchSettings, Order};
 use crate::architecture::{Architecture, LayerKind, Selection};
 use crate::model::{Model, ModelError, Settings};
@@ -57,7 +59,7 @@ fn orders() -> Vec<Order> {
 }
 
 fn settings(rows: usize, sampling: Sampling) -> BatchSettings {
-    BatchSettings { rows, sampling, bias: None, dense: false }
+    BatchSettings { rows, sampling, bias: None, dense: false, experts: false }
 }
 
 /// Tokens with their log-probabilities, by reply.

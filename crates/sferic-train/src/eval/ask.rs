@@ -1,6 +1,6 @@
 //! Asks a model about a task and holds its reply against the hidden answer.
 
-use sferic_engine::{ChatOptions, Engine, EngineError, Event, PromptFormat, SamplingParams};
+use sferic_engine::{Chat, ChatOptions, Engine, EngineError, Event, PromptFormat, SamplingParams};
 use sferic_tasks::{Environment, Limits, Mode, Outcome, Step, Task, score};
 use sferic_text::{Completion, Message};
 
@@ -23,18 +23,45 @@ pub(super) fn can_ask(engine: &Engine, task: &Task) -> Result<bool, TrainError> 
     Ok(task.tools.is_empty() || matches!(engine.prompt_format()?, PromptFormat::V32))
 }
 
-/// Asks with the most likely token at every step.
+/// Whether one reply is all that there is to a task, so that [`ask_together`] can ask it.
+pub(super) fn is_one_turn(task: &Task) -> bool {
+    task.world.is_none()
+}
+
+/// Asks tasks of one turn, all with the same number of tokens, with the most likely token at every step.
+///
+/// A prompt that does not fit the context is a wrong answer, as it would be for a user.
+pub(super) async fn ask_together(engine: &Engine, questions: &[(&Task, Manner)]) -> Result<Vec<Reply>, TrainError> {
+    let (mut chats, mut fitting) = (Vec::new(), Vec::new());
+    for (task, manner) in questions {
+        let chat = engine.chat(conversation(task, manner.mode))?;
+        let fits = chat.prompt_ids()?.len() <= engine.plan().context;
+        fitting.push(fits);
+        chats.extend(fits.then_some(chat));
+    }
+    let max_tokens = questions.first().map(|(_, manner)| manner.max_tokens);
+    let params = SamplingParams { max_tokens, ..SamplingParams::greedy() };
+    let seeds = vec![0; chats.len()];
+    let replies = engine.reply_batch(&mut chats, &params, &seeds).await?;
+    let mut said = replies.into_iter().zip(&chats).map(|(reply, chat)| Said {
+        n_tokens: reply.token_ids.len(),
+        stop: reply.reason.name().to_owned(),
+        n_calls: 0,
+        last: last_message(chat),
+    });
+    let answer = |(&(task, manner), fits): (&(&Task, Manner), bool)| {
+        let said = if fits { said.next() } else { None }.unwrap_or_else(Said::nothing);
+        reply(task, manner, score(task, said.last.text()), said)
+    };
+    Ok(questions.iter().zip(fitting).map(answer).collect())
+}
+
+/// Asks a task, whose tools answer until the model does, with the most likely token at every step.
 ///
 /// A prompt that does not fit the context is a wrong answer, as it would be for a user.
 pub(super) async fn ask(engine: &Engine, task: &Task, manner: Manner) -> Result<Reply, TrainError> {
-    let options = ChatOptions {
-        messages: task.prompt(),
-        tools: task.tools.clone(),
-        thinking: manner.mode == Mode::Thinking,
-        ..ChatOptions::default()
-    };
-    let mut chat = engine.chat(options)?;
-    let mut said = Said { n_tokens: 0, stop: String::new(), n_calls: 0, last: Message::assistant("") };
+    let mut chat = engine.chat(conversation(task, manner.mode))?;
+    let mut said = Said { stop: String::new(), ..Said::nothing() };
     let turn = async |results: Vec<Message>| -> Result<Message, TrainError> {
         results.into_iter().for_each(|message| chat.push(message));
         let params = SamplingParams { max_tokens: Some(manner.max_tokens), ..SamplingParams::greedy() };
@@ -54,7 +81,7 @@ pub(super) async fn ask(engine: &Engine, task: &Task, manner: Manner) -> Result<
         }
         drop(turn);
         // A turn ends with a message of the model.
-        said.last = chat.messages().last().cloned().unwrap_or_else(|| Message::assistant(""));
+        said.last = last_message(&chat);
         Ok(said.last.clone())
     };
     let (outcome, n_calls) = play(task, turn).await?;
@@ -67,7 +94,7 @@ async fn play(
     task: &Task,
     mut turn: impl AsyncFnMut(Vec<Message>) -> Result<Message, TrainError>,
 ) -> Result<(Outcome, usize), TrainError> {
-    if task.world.is_none() {
+    if is_one_turn(task) {
         return Ok((score(task, turn(Vec::new()).await?.text()), 0));
     }
     let mut environment = Environment::new(task, Limits::default())?;
@@ -86,6 +113,21 @@ struct Said {
     stop: String,
     n_calls: usize,
     last: Message,
+}
+
+impl Said {
+    /// Where the prompt is too long.
+    fn nothing() -> Self {
+        Self { n_tokens: 0, stop: "too_long".to_owned(), n_calls: 0, last: Message::assistant("") }
+    }
+}
+
+fn conversation(task: &Task, mode: Mode) -> ChatOptions {
+    ChatOptions { messages: task.prompt(), tools: task.tools.clone(), thinking: mode == Mode::Thinking, ..ChatOptions::default() }
+}
+
+fn last_message(chat: &Chat) -> Message {
+    chat.messages().last().cloned().unwrap_or_else(|| Message::assistant(""))
 }
 
 fn reply(task: &Task, manner: Manner, outcome: Outcome, said: Said) -> Reply {

@@ -3,7 +3,8 @@
 //! Everything but recall is asked of the engine, with dense and with sparse attention, so that it is the model as it will be used that is
 //! measured. Replies take the most likely token at every step; tasks are of the test split; texts and tasks follow from the seed.
 //!
-//! Measurements are kept one by one in `records.jsonl`, where replies can be read, and an evaluation that was interrupted goes on behind them.
+//! Measurements are kept one by one in `records.jsonl`, where replies can be read, and an evaluation that was interrupted goes on behind them. On the
+//! kernels tasks without tools are asked many at a time, and an interruption loses the replies of those.
 //! `results.json` ([`Results`]) has the figures, `report.md` shows them, also of several models side by side ([`write_report`]).
 //!
 //! It is the wrong tool for speed, and for evaluation between the steps of a stage, which [`crate::evaluate`] does on the tensors of training.
@@ -14,6 +15,7 @@ mod grid;
 mod likelihood;
 mod page;
 mod plot;
+mod questions;
 mod recall;
 mod record;
 mod results;

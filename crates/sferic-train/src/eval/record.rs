@@ -1,4 +1,4 @@
-//! What has been measured so far, line by line in one file, so that an interruption loses one measurement at most.
+//! What has been measured so far, line by line in one file, so that an interruption loses no more than what was being measured.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};

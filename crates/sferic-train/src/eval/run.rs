@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use sferic_engine::{DeviceChoice, Engine, EngineOptions, ModelOptions, resolve_device};
 use sferic_model::{AttentionMode, Model};
-use sferic_tasks::{Mode, Sampler, Split, Task};
+use sferic_tasks::{Sampler, Split, Task};
 use sferic_weights::{Checkpoint, write_atomic};
 
-use super::ask::{Manner, ask, can_ask};
+use super::ask::can_ask;
 use super::config::{Attention, EvalConfig, RecallConfig};
 use super::page::write_report;
 use super::recall::{RecallOptions, recall};
-use super::record::{Header, Journal, Place, Record, VERSION, likelihood_key, recall_key, reply_key};
+use super::record::{Header, Journal, Record, VERSION, likelihood_key, recall_key};
 use super::results::{ModelFacts, Results};
 use super::texts::{documents, setting};
 use super::{grid, likelihood::likelihood};
@@ -81,13 +81,14 @@ pub async fn evaluate_model(evaluation: &Evaluation<'_>, observer: &mut dyn FnMu
     Ok(results)
 }
 
-struct Run<'a> {
+/// An evaluation that is under way.
+pub(super) struct Run<'a> {
     evaluation: &'a Evaluation<'a>,
     header: Header,
-    engines: Vec<(Attention, Engine)>,
-    journal: Journal,
+    pub(super) engines: Vec<(Attention, Engine)>,
+    pub(super) journal: Journal,
     started: Instant,
-    observer: &'a mut dyn FnMut(&Event<'_>),
+    pub(super) observer: &'a mut dyn FnMut(&Event<'_>),
 }
 
 impl<'a> Run<'a> {
@@ -121,11 +122,11 @@ impl<'a> Run<'a> {
         Ok(Self { evaluation, header, engines, journal, started, observer })
     }
 
-    fn is_out_of_time(&self) -> bool {
+    pub(super) fn is_out_of_time(&self) -> bool {
         self.evaluation.stop_after.is_some_and(|limit| self.started.elapsed() >= limit)
     }
 
-    fn keep(&mut self, record: Record) -> Result<(), TrainError> {
+    pub(super) fn keep(&mut self, record: Record) -> Result<(), TrainError> {
         (self.observer)(&Event::Measured(&record));
         self.journal.add(record)
     }
@@ -230,35 +231,6 @@ impl<'a> Run<'a> {
             }
         }
         self.ask_all("tasks", &asked, (&settings.modes, settings.max_tokens)).await
-    }
-
-    /// Asks every task in every mode with every attention, unless its reply is there.
-    async fn ask_all(
-        &mut self,
-        part: &str,
-        asked: &[(Option<Place>, &Task)],
-        (modes, max_tokens): (&[Mode], usize),
-    ) -> Result<bool, TrainError> {
-        let total = asked.len() * modes.len() * self.engines.len();
-        let mut done = 0;
-        for (place, task) in asked {
-            for &mode in modes {
-                for engine_idx in 0..self.engines.len() {
-                    let (attention, engine) = &self.engines[engine_idx];
-                    let manner = Manner { mode, attention: *attention, place: *place, max_tokens };
-                    if !self.journal.has(&reply_key(&task.id, *place, manner.mode, *attention)) {
-                        if self.is_out_of_time() {
-                            return Ok(false);
-                        }
-                        let reply = ask(engine, task, manner).await?;
-                        self.keep(Record::Reply(Box::new(reply)))?;
-                    }
-                    done += 1;
-                    (self.observer)(&Event::Progress { part, done, total });
-                }
-            }
-        }
-        Ok(true)
     }
 }
 

@@ -1,9 +1,11 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use burn::tensor::Device;
 use pollster::block_on;
 use sferic_model::Config;
+use sferic_tasks::{Generator, Mode, Setting};
 
+use super::super::ask::{Manner, ask, ask_together};
 use super::*;
 use crate::corpus::Part;
 use crate::dataset::SourceManifest;
@@ -187,4 +189,75 @@ fn texts_of_recall_are_long_and_come_from_every_source() {
     assert_ne!(texts, long_texts(&toy.heldout, 8, 5, 2));
     assert_eq!(own_sizes(512), [128, 256, 512]);
     assert_eq!(own_sizes(2), [1, 2]);
+}
+
+/// The devices that there are: the CPU, and a GPU.
+fn devices() -> Vec<DeviceChoice> {
+    let gpu = DeviceChoice::Gpu(None);
+    match block_on(resolve_device(&gpu)) {
+        Ok(_) => vec![DeviceChoice::Cpu, gpu],
+        Err(error) if std::env::var_os("SFERIC_REQUIRE_GPU").is_some() => panic!("{error}"),
+        Err(error) => {
+            println!("skipped on a GPU: {error}");
+            vec![DeviceChoice::Cpu]
+        }
+    }
+}
+
+/// Replies that are computed together are those of conversations, up to the last letter.
+#[test]
+fn questions_that_are_asked_together_are_answered_as_alone() {
+    let toy = Toy::new();
+    let named = |name: &str, seed, setting: &Setting| {
+        let generator = Generator::named(name).unwrap();
+        generator.task(generator.n_levels, seed, setting).unwrap()
+    };
+    let long = Setting::characters(sferic_tasks::PlainFiller, 4000);
+    let mut tasks: Vec<Task> = (0..6).map(|seed| named("addition", seed, &Setting::default())).collect();
+    tasks.insert(2, named("needle", 1, &long));
+    tasks.push(named("comparison", 3, &Setting::default()));
+    for device in devices() {
+        let precise = (sferic_engine::WeightPrecision::F32, sferic_engine::CachePrecision::F32);
+        let options = EngineOptions { device: device.clone(), weights: precise.0, cache: precise.1, ..EngineOptions::default() };
+        let engine = block_on(Engine::open(toy.folder.path().join("model"), options)).unwrap();
+        assert_eq!(engine.runs_on_kernels(), device != DeviceChoice::Cpu);
+        let manner = |mode| Manner { mode, attention: Attention::Sparse, place: None, max_tokens: 12 };
+        let of_task = |task| [Mode::Direct, Mode::Thinking].map(|mode| (task, manner(mode)));
+        let questions: Vec<_> = tasks.iter().flat_map(of_task).collect();
+        let together = block_on(ask_together(&engine, &questions)).unwrap();
+        assert_eq!(together.len(), questions.len());
+        for ((task, manner), reply) in questions.into_iter().zip(&together) {
+            assert_eq!(*reply, block_on(ask(&engine, task, manner)).unwrap(), "{device:?}");
+            assert_eq!(reply.stop == "too_long", task.name == "needle", "{reply:?}");
+        }
+        assert!(together.iter().any(|reply| reply.n_tokens > 1 && !reply.reply.is_empty()), "{together:?}");
+    }
+}
+
+/// Where many are asked at a time, every reply is kept in its place, what was asked before is not asked again, and time that has run out is heeded.
+#[test]
+fn evaluations_on_every_device_ask_the_same_in_one_order() {
+    let (toy, mut config) = (Toy::new(), config());
+    (config.likelihood.max_tokens, config.recall.lengths) = (0, Vec::new());
+    let mut orders = Vec::new();
+    for device in devices() {
+        let name = format!("{device}");
+        let evaluation = Evaluation { device, ..toy.evaluation(&name, &config) };
+        let none = Evaluation { stop_after: Some(Duration::ZERO), ..evaluation.clone() };
+        assert!(!block_on(evaluate_model(&none, &mut |_| ())).unwrap().complete);
+        let whole = block_on(evaluate_model(&evaluation, &mut |_| ())).unwrap();
+        assert_eq!(whole.accuracy(|_| true).n, 4 * config.tasks.cells().len(), "{name}");
+        let records = evaluation.output.join("records.jsonl");
+        let text = std::fs::read_to_string(&records).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let keys = |line: &&str| serde_json::from_str::<Record>(line).unwrap().key();
+        orders.push(lines.iter().map(keys).collect::<Vec<_>>());
+        std::fs::write(&records, lines[..lines.len() - 9].join("\n") + "\n").unwrap();
+        let mut n_measured = 0;
+        let count = &mut |event: &Event<'_>| n_measured += usize::from(matches!(event, Event::Measured(_)));
+        assert!(block_on(evaluate_model(&evaluation, count)).unwrap().complete);
+        assert_eq!(n_measured, 9, "{name}");
+        assert_eq!(std::fs::read_to_string(&records).unwrap(), text, "{name}");
+    }
+    assert!(orders.windows(2).all(|pair| pair[0] == pair[1]), "{orders:?}");
 }

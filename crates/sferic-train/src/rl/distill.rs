@@ -110,7 +110,7 @@ impl Collector<'_> {
         let tasks = first as u64..(first + n_prompts) as u64;
         let asked: Vec<Asked> = tasks.map(|task_idx| self.mix.task(task_idx, &self.setting)).collect::<Result<_, _>>()?;
         let DistillConfig { temperature, top_p, max_tokens, tries, .. } = *self.config;
-        let sampling = Sampling { temperature, top_p, top_k: 0, max_tokens, record_experts: false };
+        let sampling = Sampling { temperature, top_p, top_k: 0, max_tokens, record_draws: false, record_experts: false };
         let mut kept: Vec<Option<String>> = vec![None; asked.len()];
         for try_idx in 0..tries {
             let open: Vec<usize> = (0..asked.len()).filter(|&at| kept[at].is_none()).collect();

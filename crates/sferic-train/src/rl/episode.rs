@@ -16,7 +16,7 @@ use crate::hash::mix;
 pub struct Episode {
     /// All tokens: the prompt, what the model drew, and results of tools between its turns.
     pub tokens: Vec<u32>,
-    /// The tokens that the model drew, in order; all others are given to it.
+    /// The tokens that the model drew, in order; all others are given to it. Empty where draws are not recorded.
     pub draws: Vec<Drawn>,
     /// The conversation, prompt included.
     pub messages: Vec<Message>,

@@ -8,7 +8,8 @@ use sferic_text::Role;
 use super::super::toy::{Scripted, reference_turns, toy_speaker};
 use super::*;
 
-const SAMPLING: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 100, record_experts: false };
+const SAMPLING: Sampling =
+    Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 100, record_draws: true, record_experts: false };
 
 fn asked(name: &str, mode: Mode) -> Asked {
     Asked { task: Generator::named(name).unwrap().task(1, 5, &Setting::default()).unwrap(), mode, kl_weight: 0.0 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sferic_engine::{BatchReply, Engine, EngineError, Event, Matrix, SamplingParams, Session, StopReason};
+use sferic_engine::{BatchReply, Engine, Matrix, SamplingParams, StopReason};
 
 use super::config::GrpoConfig;
 use crate::TrainError;
@@ -27,6 +27,8 @@ pub struct Sampling {
     pub top_k: usize,
     /// Most tokens of a reply.
     pub max_tokens: usize,
+    /// Records what every token was drawn from, which learning from the replies needs. Without it the device draws under every sampling.
+    pub record_draws: bool,
     /// Records the experts that every token went to.
     pub record_experts: bool,
 }
@@ -36,9 +38,9 @@ pub struct Sampling {
 pub struct Reply {
     /// The tokens, an end token included.
     pub tokens: Vec<u32>,
-    /// Natural logarithm of each token's probability in the distribution that it was drawn from.
+    /// Natural logarithm of each token's probability in the distribution that it was drawn from; empty where that is not recorded.
     pub logprobs: Vec<f32>,
-    /// For each token those that could have been drawn, ascending; empty where all could.
+    /// For each token those that could have been drawn, ascending, or none where all could; empty where that is not recorded.
     pub kept: Vec<Vec<u32>>,
     /// Whether the model ended it; else it was cut off.
     pub ended: bool,
@@ -58,53 +60,44 @@ pub trait Roller {
     fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError>;
 }
 
-/// Draws replies with an engine: many at a time where they come from the model's own distribution and no experts are recorded, else one after the
-/// other. What a prompt shares with the one before is not computed again.
+/// Draws replies with an engine: on the kernels many at a time, else one after the other, where what a prompt shares with the one before is not
+/// computed again.
 #[derive(Debug)]
 pub struct EngineRoller(pub Engine);
 
 impl Roller for EngineRoller {
     fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError> {
-        let records = sampling.record_experts && self.0.config().moe.is_some();
-        if sampling.is_plain() && !records {
-            return self.batch(requests, sampling);
-        }
-        let mut session = self.0.session();
-        if records {
-            session.record_experts();
-        }
-        requests.iter().map(|request| Ok(pollster::block_on(reply(&mut session, request, sampling))?)).collect()
+        let Self(engine) = self;
+        let prompts: Vec<Vec<u32>> = requests.iter().map(|request| request.prompt.clone()).collect();
+        let seeds: Vec<u64> = requests.iter().map(|request| request.seed).collect();
+        let params = sampling.params();
+        let replies = if sampling.record_experts && engine.config().moe.is_some() {
+            pollster::block_on(engine.generate_batch_with_experts(&prompts, &params, &seeds))?
+        } else {
+            pollster::block_on(engine.generate_batch(&prompts, &params, &seeds))?
+        };
+        Ok(replies.into_iter().map(Reply::from).collect())
     }
 }
 
-impl EngineRoller {
-    /// The batch reports the model's own log-probabilities, which are those of the draws where nothing is cut or tempered.
-    fn batch(&self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError> {
-        let prompts: Vec<Vec<u32>> = requests.iter().map(|request| request.prompt.clone()).collect();
-        let seeds: Vec<u64> = requests.iter().map(|request| request.seed).collect();
-        let params = SamplingParams {
-            temperature: 1.0,
-            top_p: 1.0,
-            top_k: 0,
-            max_tokens: Some(sampling.max_tokens),
-            ..SamplingParams::default()
-        };
-        let replies = pollster::block_on(self.0.generate_batch(&prompts, &params, &seeds))?;
-        let reply = |reply: BatchReply| Reply {
-            ended: reply.reason == StopReason::Eos,
-            kept: vec![Vec::new(); reply.token_ids.len()],
-            logprobs: reply.logprobs,
-            tokens: reply.token_ids,
-            ..Reply::default()
-        };
-        Ok(replies.into_iter().map(reply).collect())
+impl From<BatchReply> for Reply {
+    fn from(reply: BatchReply) -> Self {
+        let (logprobs, kept) = reply.drawn_from.into_iter().map(|from| (from.logprob, from.kept)).unzip();
+        let ended = reply.reason == StopReason::Eos;
+        Self { tokens: reply.token_ids, logprobs, kept, ended, experts: reply.experts }
     }
 }
 
 impl Sampling {
-    /// Whether tokens are drawn from the model's own distribution.
-    fn is_plain(&self) -> bool {
-        self.temperature == 1.0 && self.top_p == 1.0 && self.top_k == 0
+    fn params(&self) -> SamplingParams {
+        SamplingParams {
+            temperature: self.temperature as f32,
+            top_p: self.top_p as f32,
+            top_k: self.top_k,
+            max_tokens: Some(self.max_tokens),
+            record_draws: self.record_draws,
+            ..SamplingParams::default()
+        }
     }
 }
 
@@ -116,36 +109,8 @@ impl GrpoConfig {
             top_p: self.top_p,
             top_k: self.top_k,
             max_tokens: self.max_tokens,
+            record_draws: true,
             record_experts: self.keep_routing,
         }
     }
-}
-
-async fn reply(session: &mut Session, request: &Request, sampling: &Sampling) -> Result<Reply, EngineError> {
-    let params = SamplingParams {
-        temperature: sampling.temperature as f32,
-        top_p: sampling.top_p as f32,
-        top_k: sampling.top_k,
-        seed: Some(request.seed),
-        max_tokens: Some(sampling.max_tokens),
-        record_draws: true,
-        ..SamplingParams::default()
-    };
-    let mut generation = session.generate(&request.prompt, params)?;
-    let mut reply = Reply::default();
-    while let Some(event) = generation.next().await {
-        match event? {
-            Event::Token(token) => {
-                let (logprob, kept) = token.drawn_from.map_or((token.logprob, Vec::new()), |from| (from.logprob, from.kept));
-                reply.tokens.push(token.token_id);
-                reply.logprobs.push(logprob);
-                reply.kept.push(kept);
-            }
-            Event::Stop(stop) => reply.ended = stop.reason == StopReason::Eos,
-            _ => {}
-        }
-    }
-    drop(generation);
-    reply.experts = session.experts().cloned().unwrap_or_default();
-    Ok(reply)
 }

@@ -1,12 +1,13 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use burn::tensor::Device;
-use sferic_engine::Engine;
+use sferic_engine::{ComputePath, DeviceChoice, Engine, EngineOptions, resolve_device};
 use sferic_tasks::{Generator, Mode, Setting};
 
 use super::super::episode::{Speaker, play};
 use super::super::learner::{Experience, Learner, reference_log_probs};
 use super::super::mix::Asked;
+use super::super::policy::Policy;
 use super::super::rollout::{EngineRoller, Sampling};
 use super::super::toy::{config, toy_mixture_speaker, toy_speaker};
 use super::*;
@@ -28,7 +29,8 @@ fn replies_of((model, engine, speaker): (Model, Engine, Speaker), sampling: &Sam
     (model, asked.to_vec(), episodes)
 }
 
-const SAMPLING: Sampling = Sampling { temperature: 0.6, top_p: 0.8, top_k: 0, max_tokens: 6, record_experts: true };
+const SAMPLING: Sampling =
+    Sampling { temperature: 0.6, top_p: 0.8, top_k: 0, max_tokens: 6, record_draws: true, record_experts: true };
 
 fn largest_difference(found: &[Vec<f32>], episodes: &[Episode]) -> f32 {
     let pairs = found.iter().zip(episodes).flat_map(|(found, episode)| {
@@ -66,6 +68,32 @@ fn a_policy_that_has_not_changed_has_the_probabilities_of_its_draws() {
     };
     assert!(found("") < 1e-4, "{}", found(""));
     assert!(found("keep_sampling_mask = false") > 1e-2, "the distribution was not cut, so the test says nothing");
+}
+
+/// Replies that the kernels compute together say of their draws and experts what training computes.
+#[test]
+fn replies_of_a_batch_have_the_probabilities_of_their_draws() {
+    let gpu = DeviceChoice::Gpu(None);
+    match pollster::block_on(resolve_device(&gpu)) {
+        Ok(_) => {}
+        Err(error) if std::env::var_os("SFERIC_REQUIRE_GPU").is_some() => panic!("{error}"),
+        Err(error) => return println!("skipped: {error}"),
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _, speaker) = toy_mixture_speaker(folder.path());
+    let options = EngineOptions { device: gpu, path: ComputePath::Kernels, ..EngineOptions::default() };
+    let engine = Policy::new(folder.path(), options).engine(&model).unwrap();
+    assert!(engine.is_exact());
+    let (model, _, mut episodes) = replies_of((model, engine, speaker), &SAMPLING);
+    assert!(
+        episodes.iter().all(|episode| episode.experts[&1].n_rows == row_length(episode) && !episode.draws[0].kept.is_empty())
+    );
+    let config = config("temperature = 0.6\nbatch_tokens = 300");
+    let found = |episodes: &[Episode]| largest_difference(&reference_log_probs(&model, episodes, &config, 0).unwrap(), episodes);
+    assert!(found(&episodes) < 1e-3, "{}", found(&episodes));
+    // Without the cut the probabilities are others, so the tokens that were kept are the ones that count.
+    episodes.iter_mut().for_each(|episode| episode.draws.iter_mut().for_each(|draw| draw.kept.clear()));
+    assert!(found(&episodes) > 1e-2, "{}", found(&episodes));
 }
 
 /// Tokens go to the experts that they went to when they were drawn, whatever the router would choose now.
