@@ -116,3 +116,11 @@ fn each_stage_starts_from_the_one_before_or_the_one_named() {
     assert_eq!(config.folder(Stage::Sft), Path::new("somewhere/run/sft"));
     assert_eq!(config.folder(Step::Grpo), Path::new("somewhere/run/grpo"));
 }
+
+#[test]
+fn the_files_of_the_repository_are_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in ["docs/recipes/scout/run.toml", "assets/demo/training/run.toml", "tests/smoke/run.toml"] {
+        RunConfig::open(&root.join(file)).unwrap();
+    }
+}
