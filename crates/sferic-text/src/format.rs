@@ -24,6 +24,20 @@ pub enum PromptFormat {
     Plain,
 }
 
+/// What a rendered conversation is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RenderOptions {
+    /// The model is asked to reason.
+    pub thinking: bool,
+    /// The reasoning of earlier turns is kept where the format can show it.
+    pub keep_thinking: bool,
+    /// Ends with the last message, as a conversation to learn from does; else where the model begins to speak. DeepSeek-V3.2's
+    /// format tells the two by the last message.
+    pub is_whole: bool,
+    /// The time that a template may show, in seconds since 1970; `None` reads the clock.
+    pub now_unix_secs: Option<i64>,
+}
+
 impl PromptFormat {
     /// Chooses the format from a model folder's files: `chat_template.jinja` first, then `chat_template` of
     /// `tokenizer_config.json`, then V3.2's format for `deepseek_v32`, else plain lines.
@@ -65,6 +79,15 @@ impl PromptFormat {
     /// [`TextError::InvalidMessage`], [`TextError::ToolArguments`], [`TextError::ToolsUnsupported`], and those of
     /// [`ChatTemplate::render`].
     pub fn render(&self, messages: &[Message], tools: &[Value], thinking: bool, keep_thinking: bool) -> Result<String> {
+        self.render_with(messages, tools, RenderOptions { thinking, keep_thinking, ..RenderOptions::default() })
+    }
+
+    /// Returns a conversation as text; `tools` as in [`render`](Self::render).
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_with(&self, messages: &[Message], tools: &[Value], options: RenderOptions) -> Result<String> {
+        let RenderOptions { thinking, keep_thinking, is_whole, now_unix_secs } = options;
         match self {
             Self::V32 if tools.is_empty() => dsv32::render(messages, thinking, keep_thinking),
             Self::V32 => dsv32::render(&with_tools(messages, tools), thinking, keep_thinking),
@@ -74,13 +97,14 @@ impl PromptFormat {
                 template.render(&TemplateInput {
                     messages,
                     tools,
-                    add_generation_prompt: true,
+                    add_generation_prompt: !is_whole,
                     variables,
+                    now_unix_secs,
                     ..TemplateInput::default()
                 })
             }
             Self::Plain if !tools.is_empty() => Err(TextError::ToolsUnsupported { n_tools: tools.len() }),
-            Self::Plain => render_plain(messages),
+            Self::Plain => render_plain(messages, is_whole),
         }
     }
 
@@ -123,7 +147,7 @@ fn with_tools(messages: &[Message], tools: &[Value]) -> Vec<Message> {
     messages
 }
 
-fn render_plain(messages: &[Message]) -> Result<String> {
+fn render_plain(messages: &[Message], is_whole: bool) -> Result<String> {
     let mut prompt = String::new();
     for (message_idx, message) in messages.iter().enumerate() {
         let speaker = match message.role {
@@ -137,7 +161,9 @@ fn render_plain(messages: &[Message]) -> Result<String> {
         };
         prompt.extend([speaker, message.text(), "\n"]);
     }
-    prompt.push_str("Assistant:");
+    if !is_whole {
+        prompt.push_str("Assistant:");
+    }
     Ok(prompt)
 }
 

@@ -25,7 +25,7 @@ mod tokenizer_config;
 
 pub use detokenize::DetokenizeStream;
 pub use error::{Result, TextError};
-pub use format::PromptFormat;
+pub use format::{PromptFormat, RenderOptions};
 pub use input::{optional_text_from_file, text_from_bytes, text_from_file};
 pub use message::{Completion, Conversation, FunctionCall, Message, Role, ToolCall};
 pub use stop::{StopMatcher, StopOutput};

@@ -5,7 +5,9 @@ mod common;
 
 use common::shared;
 use serde_json::{Value, json};
-use sferic_text::{ChatTemplate, Message, PromptFormat, Role, TemplateInput, TextError, TokenizerConfig, ToolCall};
+use sferic_text::{
+    ChatTemplate, Message, PromptFormat, RenderOptions, Role, TemplateInput, TextError, TokenizerConfig, ToolCall,
+};
 
 fn render(source: &str, messages: &[Message]) -> Result<String, TextError> {
     let special_tokens = [("bos_token".to_string(), "<s>".to_string()), ("eos_token".to_string(), "</s>".to_string())];
@@ -169,6 +171,17 @@ fn the_format_follows_the_folder() {
     std::fs::write(folder.path().join("chat_template.jinja"), "{{ messages[0].content }}!").unwrap();
     let format = PromptFormat::from_folder_files("deepseek_v32", folder.path()).unwrap();
     assert_eq!(format.render(&[Message::user("x")], &[], false, false).unwrap(), "x!");
+}
+
+#[test]
+fn a_whole_conversation_does_not_let_the_model_speak() {
+    let source = "{{ messages[0].content }} {{ strftime_now('%Y') }}{% if add_generation_prompt %} go{% endif %}";
+    let messages = [Message::user("x")];
+    let whole = RenderOptions { is_whole: true, now_unix_secs: Some(0), ..RenderOptions::default() };
+    let format = PromptFormat::choose("deepseek_v32", None, Some(source)).unwrap();
+    assert_eq!(format.render_with(&messages, &[], whole).unwrap(), "x 1970");
+    assert_eq!(format.render_with(&messages, &[], RenderOptions { is_whole: false, ..whole }).unwrap(), "x 1970 go");
+    assert_eq!(PromptFormat::Plain.render_with(&messages, &[], whole).unwrap(), "User: x\n");
 }
 
 #[test]

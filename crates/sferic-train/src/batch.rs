@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sferic_model::TrainInput;
 
-use crate::dataset::document_starts;
 use crate::loss::Targets;
+use crate::token_set::Row;
 
 /// Rows of token ids for one forward pass, with what attention and loss have to know of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +28,15 @@ pub struct Batch {
 impl Batch {
     /// Makes a batch of rows of one length with one more token than inputs: each token's target is the next one.
     ///
-    /// With `within_documents` attention stays between begin tokens.
-    pub fn of_rows<'a>(rows: impl IntoIterator<Item = &'a [u16]>, within_documents: bool) -> Self {
+    /// With `within_documents` attention stays in each document.
+    pub fn of_rows(rows: impl IntoIterator<Item = Row>, within_documents: bool) -> Self {
         let (mut token_ids, mut targets, mut documents) = (Vec::new(), Vec::new(), Vec::new());
         let mut n_rows = 0;
-        for row in rows {
-            let n_tokens = row.len().saturating_sub(1);
-            token_ids.extend(row[..n_tokens].iter().map(|&id| i32::from(id)));
-            targets.extend(row[1..].iter().map(|&id| i32::from(id)));
-            let mut starts = document_starts(&row[..n_tokens]).into_iter().peekable();
+        for Row { ids, starts } in rows {
+            let n_tokens = ids.len().saturating_sub(1);
+            token_ids.extend(ids[..n_tokens].iter().map(|&id| id as i32));
+            targets.extend(ids.iter().skip(1).map(|&id| id as i32));
+            let mut starts = starts.into_iter().peekable();
             let mut start = 0;
             for token_idx in 0..n_tokens {
                 start = starts.next_if_eq(&token_idx).unwrap_or(start);
@@ -81,14 +81,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_the_next_tokens_and_documents_begin_at_begin_tokens() {
-        let rows: [&[u16]; 2] = [&[7, 8, 0, 9, 4], &[0, 5, 6, 0, 0]];
-        let batch = Batch::of_rows(rows, true);
+    fn targets_are_the_next_tokens_and_attention_stays_in_documents() {
+        let row = |ids: [u32; 5], starts: &[usize]| Row { ids: ids.to_vec(), starts: starts.to_vec() };
+        let rows = || [row([7, 8, 0, 9, 70_000], &[2]), row([0, 5, 6, 0, 0], &[0, 3, 4])];
+        let batch = Batch::of_rows(rows(), true);
         assert_eq!(batch.shape, [2, 4]);
         assert_eq!(batch.token_ids, [7, 8, 0, 9, 0, 5, 6, 0]);
-        assert_eq!(batch.targets, [8, 0, 9, 4, 5, 6, 0, 0]);
+        assert_eq!(batch.targets, [8, 0, 9, 70_000, 5, 6, 0, 0]);
         assert_eq!(batch.documents, Some(vec![0, 0, 2, 2, 0, 0, 0, 3]));
-        assert_eq!(Batch::of_rows(rows, false).documents, None);
+        assert_eq!(Batch::of_rows(rows(), false).documents, None);
         assert_eq!(Batch::of_rows([], true).shape, [0, 0]);
     }
 }

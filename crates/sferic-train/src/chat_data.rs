@@ -16,12 +16,13 @@ use self::cache::TalkCache;
 use crate::TrainError;
 use crate::batch::Batch;
 use crate::chat::Chat;
+use crate::chat_format::ChatFormat;
 use crate::config::DataConfig;
 use crate::corpus::{SourceConfig, chat, load};
+use crate::encoder::Encoder;
 use crate::filter::Seen;
 use crate::hash::{fnv1a, mix, permute};
 use crate::parallel::in_parallel;
-use crate::tokenizer::{Encoder, Special};
 
 /// Rows of short conversations that are filled at the same time: the more, the less room is left in them.
 const OPEN_ROWS: usize = 32;
@@ -105,7 +106,7 @@ pub struct ChatSource {
 /// One conversation as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Talk {
-    ids: Vec<u16>,
+    ids: Vec<u32>,
     /// Places whose next token is the model's, ascending.
     learned: Vec<u32>,
 }
@@ -114,22 +115,26 @@ impl Talk {
     /// Encodes a conversation.
     ///
     /// # Errors
-    /// [`TrainError::Tokenizer`], and [`TrainError::Corpus`] with the given name when it cannot be rendered.
+    /// Those of [`Encoder::encode`], and [`TrainError::Corpus`] with the given name when it cannot be rendered or learned.
     pub fn new(chat: &Chat, encoder: &Encoder, name: &str) -> Result<Self, TrainError> {
-        let segments = chat.segments().map_err(|error| TrainError::Corpus {
-            name: name.to_owned(),
-            expected: "a conversation in the model's format",
-            found: format!("{error} in a conversation of {} messages", chat.messages.len()),
-            path: PathBuf::new(),
+        let segments = encoder.chat_format().segments(chat).map_err(|error| match error {
+            TrainError::Text(error) => TrainError::Corpus {
+                name: name.to_owned(),
+                expected: "a conversation in the model's format",
+                found: format!("{error} in a conversation of {} messages", chat.messages.len()),
+                path: PathBuf::new(),
+            },
+            other => other,
         })?;
+        let encoded = encoder.encode_each(segments.iter().map(|segment| &segment.part))?;
         let (mut ids, mut learned) = (Vec::new(), Vec::new());
-        for segment in &segments {
-            let first = ids.len();
-            encoder.encode(std::slice::from_ref(&segment.part), &mut ids)?;
+        for (segment, encoded) in segments.iter().zip(encoded) {
             if segment.is_models {
-                // A conversation begins with the begin token, which is never the model's.
-                learned.extend((first..ids.len()).map(|token_idx| token_idx.saturating_sub(1) as u32));
+                // The first token of a conversation follows from nothing.
+                let own = ids.len().max(1)..ids.len() + encoded.len();
+                learned.extend(own.map(|token_idx| token_idx as u32 - 1));
             }
+            ids.extend(encoded);
         }
         Ok(Self { ids, learned })
     }
@@ -147,6 +152,8 @@ pub struct ChatData {
     plan: Vec<Plan>,
     sources: Vec<ChatSource>,
     tokens_per_batch: usize,
+    /// Fills rows up.
+    pad: u32,
 }
 
 /// The conversations of a batch.
@@ -178,12 +185,14 @@ impl ChatData {
         n_batches: usize,
         seed: u64,
     ) -> Result<Self, TrainError> {
-        let talks = TalkCache::of(config, data)?.read_or(|| talks_of(config, data))?;
+        let encoder = Encoder::open(&data.tokenizer)?;
+        let talks = TalkCache::of(config, data)?.read_or(|| talks_of(config, data, &encoder))?;
         let named = config.drawn().zip(talks).map(|(source, talks)| (source.name.clone(), source.weight, talks));
-        Self::new(named.collect(), config.packed_len, limits, n_batches, seed)
+        let made = Self::new(named.collect(), config.packed_len, limits, n_batches, seed)?;
+        Ok(Self { pad: encoder.controls().pad(), ..made })
     }
 
-    /// Plans batches of the given sources: name, weight, conversations.
+    /// Plans batches of the given sources: name, weight, conversations. Rows are filled up with token 0.
     ///
     /// # Errors
     /// [`TrainError::ConfigValue`] as in [`open`](Self::open).
@@ -240,7 +249,7 @@ impl ChatData {
         }
         let mut plan = planner.finish();
         plan.truncate(n_batches);
-        Ok(Self { talks, plan, sources: reports, tokens_per_batch })
+        Ok(Self { talks, plan, sources: reports, tokens_per_batch, pad: 0 })
     }
 
     /// Returns the number of batches.
@@ -268,13 +277,13 @@ impl ChatData {
             for &talk_idx in rows.get(row_idx).into_iter().flatten() {
                 let talk = &self.talks[talk_idx as usize];
                 let first = token_ids.len();
-                token_ids.extend(talk.ids[..talk.len()].iter().map(|&id| i32::from(id)));
+                token_ids.extend(talk.ids[..talk.len()].iter().map(|&id| id as i32));
                 places.extend(talk.learned.iter().map(|&place| (first + place as usize) as i32));
-                targets.extend(talk.learned.iter().map(|&place| i32::from(talk.ids[place as usize + 1])));
+                targets.extend(talk.learned.iter().map(|&place| talk.ids[place as usize + 1] as i32));
                 documents.extend(std::iter::repeat_n(used as i32, talk.len()));
                 used += talk.len();
             }
-            token_ids.resize((row_idx + 1) * seq_len, Special::Pad as i32);
+            token_ids.resize((row_idx + 1) * seq_len, self.pad as i32);
             documents.resize((row_idx + 1) * seq_len, used as i32);
             lengths.push(used);
         }
@@ -361,19 +370,18 @@ impl Planner {
 }
 
 /// Returns the conversations of each source as tokens.
-fn talks_of(config: &ChatConfig, data: &DataConfig) -> Result<Vec<Vec<Talk>>, TrainError> {
-    let encoder = Encoder::open(&data.tokenizer)?;
+fn talks_of(config: &ChatConfig, data: &DataConfig, encoder: &Encoder) -> Result<Vec<Vec<Talk>>, TrainError> {
     let mut seen = Seen::default();
     let encode = |source: &SourceConfig| {
-        let chats = chats_of(source, data, &mut seen)?;
-        in_parallel(&chats, |chat| Talk::new(chat, &encoder, &source.name))
+        let chats = chats_of(source, data, encoder.chat_format(), &mut seen)?;
+        in_parallel(&chats, |chat| Talk::new(chat, encoder, &source.name))
     };
     config.drawn().map(encode).collect()
 }
 
 /// Returns the conversations of a source, without those of held-out documents.
-fn chats_of(source: &SourceConfig, data: &DataConfig, seen: &mut Seen) -> Result<Vec<Chat>, TrainError> {
-    let (documents, _) = load(source, &data.root, seen)?;
+fn chats_of(source: &SourceConfig, data: &DataConfig, format: &ChatFormat, seen: &mut Seen) -> Result<Vec<Chat>, TrainError> {
+    let (documents, _) = load(source, &data.root, format, seen)?;
     let is_taught = |document: &&String| !fnv1a(document.as_bytes()).is_multiple_of(data.heldout_every);
     documents.iter().filter(is_taught).filter_map(|document| chat(document, source).transpose()).collect()
 }
@@ -381,13 +389,15 @@ fn chats_of(source: &SourceConfig, data: &DataConfig, seen: &mut Seen) -> Result
 /// Writes the conversations of each source to `NAME.jsonl` in the configured folder and returns names and numbers of them.
 ///
 /// # Errors
-/// Those of [`load`] and [`chat`], and [`TrainError::Io`].
+/// Those of [`load`], [`chat`] and, where the tokenizer is there, [`Encoder::open`]; [`TrainError::Io`].
 pub fn write_chats(config: &ChatConfig, data: &DataConfig) -> Result<Vec<(String, usize)>, TrainError> {
     std::fs::create_dir_all(&config.folder).map_err(TrainError::io("create the folder of conversations", &config.folder))?;
+    let encoder = if data.tokenizer.exists() { Some(Encoder::open(&data.tokenizer)?) } else { None };
+    let format = encoder.as_ref().map_or_else(ChatFormat::own, |encoder| encoder.chat_format().clone());
     let mut seen = Seen::default();
     let mut written = Vec::new();
     for source in &config.sources {
-        let chats = chats_of(source, data, &mut seen)?;
+        let chats = chats_of(source, data, &format, &mut seen)?;
         let path = config.folder.join(format!("{}.jsonl", source.name));
         let write = || -> std::io::Result<()> {
             let mut file = BufWriter::new(std::fs::File::create(&path)?);

@@ -2,28 +2,33 @@
 
 use std::collections::HashSet;
 
+use serde_json::json;
+use sferic_text::Message;
+
 use super::*;
 use crate::corpus::Format;
-use crate::tokenizer::{save_tokenizer, train_tokenizer};
+use crate::test_tokenizer::{LLAMA_TEMPLATE, large, llama, write};
+use crate::tokenizer::{Special, save_tokenizer, train_tokenizer};
 
 const LIMITS: ChatLimits = ChatLimits { max_packed: 12, max_len: 64, tokens_per_batch: 64 };
 
 /// A conversation of `n_inputs` tokens, all of them `id`, of which the model wrote the last two.
-fn talk(id: u16, n_inputs: usize) -> Talk {
+fn talk(id: u32, n_inputs: usize) -> Talk {
     let mut ids = vec![id; n_inputs + 1];
-    ids[0] = Special::Bos as u16;
-    ids[n_inputs] = Special::Eos as u16;
+    ids[0] = Special::Bos as u32;
+    ids[n_inputs] = Special::Eos as u32;
     Talk { ids, learned: vec![n_inputs as u32 - 2, n_inputs as u32 - 1] }
 }
 
 fn data(sources: Vec<(f64, Vec<Talk>)>, n_batches: usize, seed: u64) -> ChatData {
     let named = sources.into_iter().enumerate().map(|(n, (weight, talks))| (format!("s{n}"), weight, talks)).collect();
-    ChatData::new(named, 16, LIMITS, n_batches, seed).unwrap()
+    let made = ChatData::new(named, 16, LIMITS, n_batches, seed).unwrap();
+    ChatData { pad: Special::Pad as u32, ..made }
 }
 
 fn mixed() -> Vec<(f64, Vec<Talk>)> {
-    let short = (0..40).map(|n| talk(100 + n, 3 + usize::from(n) % 10)).collect();
-    let long = (0..20).map(|n| talk(200 + n, 13 + 2 * usize::from(n))).collect();
+    let short = (0..40).map(|n| talk(100 + n, 3 + n as usize % 10)).collect();
+    let long = (0..20).map(|n| talk(200 + n, 13 + 2 * n as usize)).collect();
     vec![(0.5, short), (0.5, long)]
 }
 
@@ -146,4 +151,38 @@ fn files_of_conversations_give_the_same_batches_as_their_sources() {
     let mut bad = made.clone();
     bad.packed_len = 100;
     assert!(bad.check("chats").unwrap_err().to_string().contains("chats.packed_len"));
+}
+
+#[test]
+fn tokens_of_other_tokenizers_are_learned_in_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let talk = |chat: &Chat| {
+        let encoder = Encoder::open(&folder.path().join("tokenizer.json")).unwrap();
+        Talk::new(chat, &encoder, "toy").map(|talk| (talk, encoder.controls().pad()))
+    };
+    write(folder.path(), &large(), &[]);
+    let thought = Message { reasoning_content: Some("w1".to_owned()), ..Message::assistant("w69999 <｜User｜>") };
+    let chat = Chat { thinking: true, ..Chat::direct(vec![Message::user("w7"), thought]) };
+    let ids = vec![70_000, 70_003, 7, 70_004, 70_005, 1, 70_006, 69_999, 0, 0, 70_001];
+    assert_eq!(talk(&chat).unwrap(), (Talk { ids: ids.clone(), learned: (4..10).collect() }, 70_002));
+
+    let limits = ChatLimits { max_packed: 12, max_len: 16, tokens_per_batch: 16 };
+    let made = ChatData::new(vec![("toy".to_owned(), 1.0, vec![talk(&chat).unwrap().0])], 16, limits, 1, 0).unwrap();
+    let batch = ChatData { pad: 70_002, ..made }.batch(0);
+    let row: Vec<i32> = ids[..10].iter().map(|&id| id as i32).chain([70_002; 6]).collect();
+    assert_eq!((batch.token_ids, batch.places), (row, Some((4..10).collect())));
+    assert_eq!(batch.targets, [1, 70_006, 69_999, 0, 0, 70_001]);
+
+    let config = json!({"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "chat_template": LLAMA_TEMPLATE});
+    write(
+        folder.path(),
+        &llama(),
+        &[("tokenizer_config.json", config), ("generation_config.json", json!({"eos_token_id": [21, 24]}))],
+    );
+    let chat = Chat::direct(vec![Message::user("a"), Message::assistant("b"), Message::user("c"), Message::assistant("d")]);
+    let ids = vec![20, 22, 1, 23, 4, 24, 22, 2, 23, 5, 24, 22, 1, 23, 6, 24, 22, 2, 23, 7, 24];
+    assert_eq!(talk(&chat).unwrap(), (Talk { ids, learned: vec![8, 9, 18, 19] }, 21));
+    std::fs::remove_file(folder.path().join("generation_config.json")).unwrap();
+    let error = talk(&chat).unwrap_err().to_string();
+    assert!(error.contains("toy") && error.contains("eos_token_id"), "{error}");
 }

@@ -1,23 +1,24 @@
 //! Reads corpus files and renders their documents for the tokenizer.
 //!
 //! A document becomes a list of [`Part`]s: plain text and control tokens. Text never turns into control tokens, whatever it spells.
-//! Exchanges are written in the prompt format of the model ([`Chat`]).
+//! Exchanges are written in the prompt format of the model ([`ChatFormat`]).
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use sferic_text::Message;
 
 use crate::TrainError;
 use crate::chat::Chat;
+use crate::chat_format::ChatFormat;
 use crate::exchange;
 use crate::filter::{Filter, FilterCounts, Seen};
 use crate::small_talk::SmallTalkConfig;
 use crate::task_source::TaskConfig;
-use crate::tokenizer::Special;
 
 /// What [`Format::Chats`] expects.
 const LINES_OF_CHATS: &str = "JSON lines with `messages`, perhaps `tools` and `thinking`";
@@ -105,8 +106,12 @@ pub enum Split {
 pub enum Part<'a> {
     /// Text for the tokenizer.
     Text(Cow<'a, str>),
-    /// One control token.
-    Token(Special),
+    /// The token in front of a text, where the tokenizer has one.
+    Begin,
+    /// The token behind a text.
+    End,
+    /// A control token of a conversation, by its spelling.
+    Token(Arc<str>),
 }
 
 /// Returns the text of a source's file, decompressed and cut at `max_bytes`.
@@ -206,8 +211,13 @@ impl SourceConfig {
 /// Returns the documents of a source, read or made, and what its filter did. `seen` grows with what was read.
 ///
 /// # Errors
-/// Those of [`read_text`] and [`TaskConfig::chats`].
-pub fn load(source: &SourceConfig, root: &Path, seen: &mut Seen) -> Result<(Vec<String>, FilterCounts), TrainError> {
+/// Those of [`read_text`] and [`TaskConfig::chats`]; [`TrainError::Corpus`] for conversations that `format` cannot show.
+pub fn load(
+    source: &SourceConfig,
+    root: &Path,
+    format: &ChatFormat,
+    seen: &mut Seen,
+) -> Result<(Vec<String>, FilterCounts), TrainError> {
     let text = if source.path.is_empty() { String::new() } else { read_text(source, root)? };
     let mut counts = FilterCounts::default();
     if source.is_made() {
@@ -221,7 +231,7 @@ pub fn load(source: &SourceConfig, root: &Path, seen: &mut Seen) -> Result<(Vec<
         return Ok((lines, counts));
     }
     if source.format == Format::Chats {
-        check_lines(&text, source)?;
+        check_lines(&text, source, format)?;
     }
     let documents = split_documents(&text, source).into_iter();
     let documents = match &source.filter {
@@ -232,12 +242,12 @@ pub fn load(source: &SourceConfig, root: &Path, seen: &mut Seen) -> Result<(Vec<
 }
 
 /// Refuses a file of conversations with the number of the first line that is none.
-fn check_lines(text: &str, source: &SourceConfig) -> Result<(), TrainError> {
+fn check_lines(text: &str, source: &SourceConfig, format: &ChatFormat) -> Result<(), TrainError> {
     for (line_idx, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let chat = serde_json::from_str::<Chat>(line).map_err(|error| error.to_string());
-        if let Err(error) = chat.and_then(|chat| chat.segments().map_err(|error| error.to_string())) {
-            return Err(bad_line(source, LINES_OF_CHATS, line, &format!("line {}: {error}", line_idx + 1)));
-        }
+        let bad =
+            |error: &dyn std::fmt::Display| bad_line(source, LINES_OF_CHATS, line, &format!("line {}: {error}", line_idx + 1));
+        let chat = serde_json::from_str::<Chat>(line).map_err(|error| bad(&error))?;
+        format.parts(&chat).map_err(|error| if let TrainError::Text(error) = error { bad(&error) } else { error })?;
     }
     Ok(())
 }
@@ -253,16 +263,20 @@ pub fn split_documents<'a>(text: &'a str, source: &SourceConfig) -> Vec<&'a str>
     pieces.into_iter().map(|piece| piece.trim_matches(is_blank)).filter(|piece| !piece.is_empty()).collect()
 }
 
-/// Renders one document: always `<BOS>` first and `<EOS>` last.
+/// Renders one document: a text with the begin token first and the end token last, or a conversation.
 ///
-/// Exchanges are those of [`Chat::parts`]. Returns `None` for a dialogue without an answer.
+/// Conversations are those of [`ChatFormat::parts`]. Returns `None` for a dialogue without an answer.
 ///
 /// # Errors
-/// [`TrainError::Corpus`] when a JSON line has no `question` or `answer`, or is no [`Chat`] that can be rendered.
-pub fn render<'a>(document: &'a str, source: &SourceConfig) -> Result<Option<Vec<Part<'a>>>, TrainError> {
+/// [`TrainError::Corpus`] when a JSON line has no `question` or `answer`, or is no [`Chat`] that can be rendered;
+/// [`TrainError::MissingToken`] when the tokenizer lacks a token of the format.
+pub fn render<'a>(document: &'a str, source: &SourceConfig, format: &ChatFormat) -> Result<Option<Vec<Part<'a>>>, TrainError> {
     if let Some(chat) = chat(document, source)? {
         let text = || chat.messages.first().map_or("", Message::text);
-        let parts = chat.parts().map_err(|error| bad_line(source, "a conversation in the model's format", text(), &error))?;
+        let parts = format.parts(&chat).map_err(|error| match error {
+            TrainError::Text(error) => bad_line(source, "a conversation in the model's format", text(), &error),
+            other => other,
+        })?;
         return Ok(Some(parts));
     }
     match source.format {
@@ -295,7 +309,7 @@ pub(crate) fn bad_line(source: &SourceConfig, expected: &'static str, line: &str
 }
 
 fn plain(text: Cow<'_, str>) -> Vec<Part<'_>> {
-    vec![Part::Token(Special::Bos), Part::Text(text), Part::Token(Special::Eos)]
+    vec![Part::Begin, Part::Text(text), Part::End]
 }
 
 /// Joins the lines of each paragraph when `reflow` is set.

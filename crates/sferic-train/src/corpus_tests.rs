@@ -3,6 +3,15 @@
 use std::io::Write;
 
 use super::*;
+use crate::tokenizer::Special;
+
+fn load(source: &SourceConfig, root: &Path, seen: &mut Seen) -> Result<(Vec<String>, FilterCounts), TrainError> {
+    super::load(source, root, &ChatFormat::own(), seen)
+}
+
+fn render<'a>(document: &'a str, source: &SourceConfig) -> Result<Option<Vec<Part<'a>>>, TrainError> {
+    super::render(document, source, &ChatFormat::own())
+}
 
 fn source(format: Format) -> SourceConfig {
     SourceConfig {
@@ -28,7 +37,11 @@ fn source(format: Format) -> SourceConfig {
 fn shown(parts: &[Part<'_>]) -> String {
     let show = |part: &Part<'_>| match part {
         Part::Text(text) => text.to_string(),
-        Part::Token(special) => format!("[{special:?}]"),
+        Part::Begin => "[Bos]".to_owned(),
+        Part::End => "[Eos]".to_owned(),
+        Part::Token(spelling) => {
+            format!("[{:?}]", Special::ALL.into_iter().find(|special| special.text() == &**spelling).unwrap())
+        }
     };
     parts.iter().map(show).collect()
 }

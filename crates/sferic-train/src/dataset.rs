@@ -1,9 +1,9 @@
-//! Prepared data: one 16-bit token file per split and a JSON manifest that says which source lies where.
+//! Prepared data: a file of tokens and one of document starts per split, and a JSON manifest that says which source lies where.
 //!
-//! Rows are windows over a source's token stream. Documents follow one another without padding; a begin token marks each
-//! boundary, so a row can start in the middle of a document.
+//! Tokens have 16 bits where the vocabulary has at most 65536 of them, else 32. Rows are windows over a source's token stream, in
+//! which documents follow one another without padding, so a row can start in the middle of a document.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -11,23 +11,26 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::config::DataConfig;
 use crate::corpus::{Part, SourceConfig, load, render};
+use crate::encoder::Encoder;
 use crate::filter::{FilterCounts, Seen};
 use crate::hash::fnv1a;
 use crate::parallel::in_parallel;
-use crate::tokenizer::{Encoder, Special};
+use crate::token_set::{self, TokenSet, Tokens};
 
 /// The manifest's name within the data folder.
 const MANIFEST: &str = "manifest.json";
 /// The version of the manifest and of the token files.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What the data folder holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Format version.
     pub version: u32,
-    /// Tokens of the tokenizer, specials included.
+    /// One more than the highest id of the tokenizer, specials included.
     pub vocab_size: usize,
+    /// Bits of a token in the token files: 16 for vocabularies of at most 65536 tokens, else 32.
+    pub token_bits: usize,
     /// Hash of the tokenizer.json that made the tokens, in hexadecimal.
     pub tokenizer_hash: String,
     /// One document in this many is held out.
@@ -40,11 +43,13 @@ pub struct Manifest {
     pub filtered: Vec<(String, FilterCounts)>,
 }
 
-/// One token file.
+/// The files of one split.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SplitManifest {
-    /// File name within the data folder: token ids as little-endian 16-bit integers.
+    /// Name of the token file within the data folder: ids as little-endian integers.
     pub file: String,
+    /// Name of the file of document starts: the place of each document's first token as a little-endian 64-bit integer.
+    pub starts: String,
     /// Its sources, in file order and without gaps.
     pub sources: Vec<SourceManifest>,
 }
@@ -73,21 +78,28 @@ pub struct SourceManifest {
 /// Those of [`load`], [`render`] and [`Encoder`], and [`TrainError::Io`].
 pub fn prepare(data: &DataConfig, progress: &(dyn Fn(&str, usize, usize) + Sync)) -> Result<Manifest, TrainError> {
     let encoder = Encoder::open(&data.tokenizer)?;
+    let tokens = Tokens::of_vocabulary(encoder.vocab_size());
+    let split = |name: &str| SplitManifest {
+        file: format!("{name}.u{}", tokens.bits()),
+        starts: format!("{name}.starts"),
+        sources: Vec::new(),
+    };
     let folder = &data.folder;
     std::fs::create_dir_all(folder).map_err(TrainError::io("create the data folder", folder))?;
-    let (mut train, mut heldout) = (Vec::new(), Vec::new());
+    let (mut train, mut heldout) = (Stream::new(&encoder), Stream::new(&encoder));
     let mut manifest = Manifest {
         version: VERSION,
         vocab_size: encoder.vocab_size(),
+        token_bits: tokens.bits(),
         tokenizer_hash: hash_file(&data.tokenizer)?,
         heldout_every: data.heldout_every,
-        train: SplitManifest { file: "train.u16".to_owned(), sources: Vec::new() },
-        heldout: SplitManifest { file: "heldout.u16".to_owned(), sources: Vec::new() },
+        train: split("train"),
+        heldout: split("heldout"),
         filtered: Vec::new(),
     };
     let mut seen = Seen::default();
     for source in &data.sources {
-        let (documents, counts) = load(source, &data.root, &mut seen)?;
+        let (documents, counts) = load(source, &data.root, encoder.chat_format(), &mut seen)?;
         if source.filter.is_some() {
             manifest.filtered.push((source.name.clone(), counts));
         }
@@ -95,99 +107,64 @@ pub fn prepare(data: &DataConfig, progress: &(dyn Fn(&str, usize, usize) + Sync)
             .iter()
             .map(String::as_str)
             .partition(|document| fnv1a(document.as_bytes()).is_multiple_of(data.heldout_every));
-        manifest.train.sources.push(append(&mut train, &kept, source, &encoder, progress)?);
-        manifest.heldout.sources.push(append(&mut heldout, &held, source, &encoder, progress)?);
+        manifest.train.sources.push(train.append(&kept, source, &encoder, progress)?);
+        manifest.heldout.sources.push(heldout.append(&held, source, &encoder, progress)?);
     }
-    write_tokens(&folder.join(&manifest.train.file), &train)?;
-    write_tokens(&folder.join(&manifest.heldout.file), &heldout)?;
+    token_set::write(folder, &manifest.train, &train.tokens, &train.starts)?;
+    token_set::write(folder, &manifest.heldout, &heldout.tokens, &heldout.starts)?;
     let path = folder.join(MANIFEST);
     let json = serde_json::to_string_pretty(&manifest).unwrap_or_default();
     std::fs::write(&path, json + "\n").map_err(TrainError::io("write the manifest", &path))?;
     Ok(manifest)
 }
 
-/// Encodes `documents` in parallel and appends their tokens in order.
-fn append(
-    tokens: &mut Vec<u16>,
-    documents: &[&str],
-    source: &SourceConfig,
-    encoder: &Encoder,
-    progress: &(dyn Fn(&str, usize, usize) + Sync),
-) -> Result<SourceManifest, TrainError> {
-    let n_done = AtomicUsize::new(0);
-    let encode = |document: &&str| -> Result<Option<(Vec<u16>, usize)>, TrainError> {
-        let encoded = render(document, source)?.map(|parts| {
-            let mut ids = Vec::with_capacity(document.len() / 3);
-            let texts = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 });
-            encoder.encode(&parts, &mut ids).map(|()| (ids, texts.sum()))
-        });
-        progress(&source.name, n_done.fetch_add(1, Ordering::Relaxed) + 1, documents.len());
-        encoded.transpose()
-    };
-    let mut manifest = SourceManifest { name: source.name.clone(), offset: tokens.len(), ..SourceManifest::default() };
-    for (ids, n_bytes) in in_parallel(documents, encode)?.into_iter().flatten() {
-        tokens.extend(ids);
-        manifest.n_documents += 1;
-        manifest.n_bytes += n_bytes;
+/// A split in the making.
+struct Stream {
+    tokens: Tokens,
+    starts: Vec<usize>,
+}
+
+impl Stream {
+    fn new(encoder: &Encoder) -> Self {
+        Self { tokens: Tokens::of_vocabulary(encoder.vocab_size()), starts: Vec::new() }
     }
-    manifest.n_tokens = tokens.len() - manifest.offset;
-    Ok(manifest)
+
+    /// Encodes `documents` in parallel and appends their tokens in order.
+    fn append(
+        &mut self,
+        documents: &[&str],
+        source: &SourceConfig,
+        encoder: &Encoder,
+        progress: &(dyn Fn(&str, usize, usize) + Sync),
+    ) -> Result<SourceManifest, TrainError> {
+        let n_done = AtomicUsize::new(0);
+        let encode = |document: &&str| -> Result<Option<(Vec<u32>, usize)>, TrainError> {
+            let encoded = render(document, source, encoder.chat_format())?.map(|parts| {
+                let mut ids = Vec::with_capacity(document.len() / 3);
+                let texts = parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 });
+                encoder.encode(&parts, &mut ids).map(|()| (ids, texts.sum()))
+            });
+            progress(&source.name, n_done.fetch_add(1, Ordering::Relaxed) + 1, documents.len());
+            encoded.transpose()
+        };
+        let mut manifest = SourceManifest { name: source.name.clone(), offset: self.tokens.len(), ..SourceManifest::default() };
+        let encoded = in_parallel(documents, encode)?.into_iter().flatten();
+        // What a template writes nothing for is no document.
+        for (ids, n_bytes) in encoded.filter(|(ids, _)| !ids.is_empty()) {
+            self.starts.push(self.tokens.len());
+            self.tokens.extend(&ids);
+            manifest.n_documents += 1;
+            manifest.n_bytes += n_bytes;
+        }
+        manifest.n_tokens = self.tokens.len() - manifest.offset;
+        Ok(manifest)
+    }
 }
 
-fn write_tokens(path: &Path, tokens: &[u16]) -> Result<(), TrainError> {
-    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
-    std::fs::write(path, bytes).map_err(TrainError::io("write the token file", path))
-}
-
-fn hash_file(path: &Path) -> Result<String, TrainError> {
+/// Returns the hash of a file, in hexadecimal.
+pub(crate) fn hash_file(path: &Path) -> Result<String, TrainError> {
     let bytes = std::fs::read(path).map_err(TrainError::io("read the tokenizer", path))?;
     Ok(format!("{:016x}", fnv1a(&bytes)))
-}
-
-/// One split in memory.
-#[derive(Debug, Clone)]
-pub struct TokenSet {
-    tokens: Vec<u16>,
-    sources: Vec<SourceManifest>,
-    seq_len: usize,
-}
-
-impl TokenSet {
-    /// Wraps a token stream and its sources, to be read in rows of `seq_len + 1` tokens.
-    pub fn new(tokens: Vec<u16>, sources: Vec<SourceManifest>, seq_len: usize) -> Self {
-        Self { tokens, sources, seq_len }
-    }
-
-    /// Returns the sources, in the order of the configuration.
-    pub fn sources(&self) -> &[SourceManifest] {
-        &self.sources
-    }
-
-    /// Returns all tokens of a source, documents one after the other.
-    pub fn tokens(&self, source_idx: usize) -> &[u16] {
-        self.sources.get(source_idx).map_or(&[], |source| &self.tokens[source.offset..source.offset + source.n_tokens])
-    }
-
-    /// Returns the number of rows of a source.
-    ///
-    /// Neighbouring rows share one token: the last target of one is the first input of the next.
-    pub fn n_rows(&self, source_idx: usize) -> usize {
-        self.sources.get(source_idx).map_or(0, |source| source.n_tokens.saturating_sub(1) / self.seq_len)
-    }
-
-    /// Returns the `seq_len + 1` tokens of a row: inputs are all but the last, targets all but the first.
-    ///
-    /// `row_idx` must be below [`TokenSet::n_rows`].
-    pub fn row(&self, source_idx: usize, row_idx: usize) -> &[u16] {
-        let first = self.sources[source_idx].offset + row_idx * self.seq_len;
-        &self.tokens[first..first + self.seq_len + 1]
-    }
-}
-
-/// Returns the positions in `row` at which a document begins.
-pub fn document_starts(row: &[u16]) -> Vec<usize> {
-    let is_start = |&(_, &token): &(usize, &u16)| token == Special::Bos as u16;
-    row.iter().enumerate().filter(is_start).map(|(token_idx, _)| token_idx).collect()
 }
 
 /// Opens the prepared data: `(training split, held-out split)`.
@@ -204,10 +181,17 @@ pub fn open(data: &DataConfig, model_vocab_size: usize, seq_len: usize) -> Resul
         found,
         path: path.clone(),
     };
-    let manifest: Manifest = serde_json::from_str(&text)
-        .map_err(|error| differs("manifest", format!("JSON of version {VERSION}"), error.to_string()))?;
-    if manifest.version != VERSION {
-        return Err(differs("version", VERSION.to_string(), manifest.version.to_string()));
+    let unreadable = |error: serde_json::Error| differs("manifest", format!("JSON of version {VERSION}"), error.to_string());
+    // Another version may have other keys.
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(unreadable)?;
+    if value["version"] != VERSION {
+        return Err(differs("version", VERSION.to_string(), value["version"].to_string()));
+    }
+    let manifest: Manifest = serde_json::from_value(value).map_err(unreadable)?;
+    let bits = Tokens::of_vocabulary(manifest.vocab_size).bits();
+    if manifest.token_bits != bits {
+        let expected = format!("{bits} for {} tokens", manifest.vocab_size);
+        return Err(differs("token_bits", expected, manifest.token_bits.to_string()));
     }
     let tokenizer_hash = hash_file(&data.tokenizer)?;
     if manifest.tokenizer_hash != tokenizer_hash {
@@ -224,33 +208,9 @@ pub fn open(data: &DataConfig, model_vocab_size: usize, seq_len: usize) -> Resul
             return Err(differs("sources", wanted.join(", "), found.join(", ")));
         }
     }
-    let train = read_split(&data.folder, manifest.train, manifest.vocab_size, seq_len)?;
-    let heldout = read_split(&data.folder, manifest.heldout, manifest.vocab_size, seq_len)?;
+    let train = token_set::read(&data.folder, manifest.train, manifest.vocab_size, seq_len)?;
+    let heldout = token_set::read(&data.folder, manifest.heldout, manifest.vocab_size, seq_len)?;
     Ok((train, heldout))
-}
-
-fn read_split(folder: &Path, split: SplitManifest, vocab_size: usize, seq_len: usize) -> Result<TokenSet, TrainError> {
-    let path: PathBuf = folder.join(&split.file);
-    let bytes = std::fs::read(&path).map_err(TrainError::io("read the token file", &path))?;
-    let mut offset = 0;
-    for source in &split.sources {
-        if source.offset != offset {
-            let what = format!("offset of source `{}`", source.name);
-            return Err(TrainError::Dataset { what, expected: offset.to_string(), found: source.offset.to_string(), path });
-        }
-        offset += source.n_tokens;
-    }
-    if bytes.len() != offset * 2 {
-        let expected = format!("{} bytes", offset * 2);
-        let found = format!("{} bytes", bytes.len());
-        return Err(TrainError::Dataset { what: "token file size".to_owned(), expected, found, path });
-    }
-    let tokens: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
-    if let Some(token) = tokens.iter().find(|&&token| usize::from(token) >= vocab_size) {
-        let (what, expected) = ("token id".to_owned(), format!("less than {vocab_size}"));
-        return Err(TrainError::Dataset { what, expected, found: token.to_string(), path });
-    }
-    Ok(TokenSet::new(tokens, split.sources, seq_len))
 }
 
 #[cfg(test)]

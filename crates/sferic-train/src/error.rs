@@ -63,6 +63,18 @@ pub enum TrainError {
         /// The reason and the file, in words.
         message: String,
     },
+    /// Occurs when a tokenizer lacks a control token that its other files name, or that text or conversations need.
+    #[error("tokenizer: {needed_by} needs {token}, found none; {remedy}: {}", path.display())]
+    MissingToken {
+        /// What asks for it.
+        needed_by: &'static str,
+        /// The token, in words.
+        token: String,
+        /// What to do.
+        remedy: &'static str,
+        /// The tokenizer.json.
+        path: PathBuf,
+    },
     /// Occurs when prepared token files and their manifest disagree, or were made for another model.
     #[error("prepared data: {what}: expected {expected}, found {found}; run the preparation again: {}", path.display())]
     Dataset {

@@ -5,8 +5,8 @@ use sferic_model::{AttentionMode, IndexerTraining, Model};
 
 use crate::TrainError;
 use crate::batch::Batch;
-use crate::dataset::TokenSet;
 use crate::loss::cross_entropy_sum;
+use crate::token_set::{Row, TokenSet};
 
 /// Rows of logits held at once.
 const CHUNK_ROWS: usize = 4096;
@@ -51,8 +51,8 @@ pub fn evaluate(
         let (mut total, mut n_tokens): (Option<Tensor<1>>, usize) = (None, 0);
         for nth in 0..n_rows {
             let row = heldout.row(source_idx, nth * available / n_rows);
+            n_tokens += row.ids.len().saturating_sub(1);
             let nll = row_nll(model, row, mode);
-            n_tokens += row.len() - 1;
             total = Some(match total {
                 Some(total) => total.add(nll),
                 None => nll,
@@ -70,7 +70,7 @@ pub fn evaluate(
 }
 
 /// Returns the summed negative log-likelihood of a row's targets, `[1]`.
-fn row_nll(model: &Model, row: &[u16], mode: IndexerTraining) -> Tensor<1> {
+fn row_nll(model: &Model, row: Row, mode: IndexerTraining) -> Tensor<1> {
     let batch = Batch::of_rows([row], false);
     let device = model.device();
     let hidden = model.forward_train(batch.input(&device), mode).hidden;

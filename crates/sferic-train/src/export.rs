@@ -37,30 +37,49 @@ pub fn is_exported(folder: &Path) -> bool {
     folder.join("generation_config.json").exists()
 }
 
+/// Files of a checkpoint that say how its text is read and written.
+const TEXT_FILES: [&str; 8] = [
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+];
+
 /// Writes a complete model folder: BF16 weights, configuration, tokenizer and generation defaults.
 ///
-/// `tokenizer` is the tokenizer.json; a tokenizer_config.json beside it is copied too.
+/// `tokenizer` is the tokenizer.json; the checkpoint's other files about text that lie beside it are copied too, and its
+/// generation_config.json takes the place of the defaults.
 ///
 /// # Errors
 /// As [`write_model`], and [`TrainError::Io`] when the tokenizer cannot be copied.
 pub fn export(model: &Model, tokenizer: &Path, folder: &Path) -> Result<(), TrainError> {
     write_model(model, Dtype::Bf16, folder)?;
-    let copy = |from: &Path, name: &str| -> Result<(), TrainError> {
-        let bytes = std::fs::read(from).map_err(TrainError::io("read the tokenizer", from))?;
-        Ok(write_atomic(folder.join(name), &bytes)?)
-    };
-    copy(tokenizer, "tokenizer.json")?;
-    let settings = tokenizer.with_file_name("tokenizer_config.json");
-    if settings.exists() {
-        copy(&settings, "tokenizer_config.json")?;
+    let read = |path: &Path| std::fs::read(path).map_err(TrainError::io("read the tokenizer", path));
+    write_atomic(folder.join("tokenizer.json"), &read(tokenizer)?)?;
+    for name in TEXT_FILES {
+        let path = tokenizer.with_file_name(name);
+        if path.exists() {
+            write_atomic(folder.join(name), &read(&path)?)?;
+        }
     }
     let config = model.config();
-    let generation = json!({
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-        "do_sample": true,
-        "temperature": 0.7,
-        "top_p": 0.95,
-    });
-    Ok(write_atomic(folder.join("generation_config.json"), format!("{generation:#}\n").as_bytes())?)
+    let path = tokenizer.with_file_name("generation_config.json");
+    let generation = match path.exists() {
+        true => read(&path)?,
+        false => {
+            let defaults = json!({
+                "bos_token_id": config.bos_token_id,
+                "eos_token_id": config.eos_token_id,
+                "do_sample": true,
+                "temperature": 0.7,
+                "top_p": 0.95,
+            });
+            format!("{defaults:#}\n").into_bytes()
+        }
+    };
+    Ok(write_atomic(folder.join("generation_config.json"), &generation)?)
 }

@@ -9,8 +9,8 @@ use crate::batch::Batch;
 use crate::chat_data::{ChatData, ChatLimits};
 use crate::config::{Objective, RunConfig, Stage, StageConfig};
 use crate::corpus::SourceConfig;
-use crate::dataset::TokenSet;
 use crate::sampler::{Phase, RowId, Sampler};
+use crate::token_set::TokenSet;
 
 /// The batches of a stage: a function of the run's seed and the step, so that a resumed run sees the same data.
 pub(crate) enum Feed {

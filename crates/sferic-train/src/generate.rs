@@ -6,12 +6,12 @@ use sferic_model::{Model, NoProbe, Options};
 
 use crate::TrainError;
 use crate::config::SampleConfig;
-use crate::tokenizer::{Encoder, Special};
+use crate::encoder::Encoder;
 
 /// Continues every configured prompt and answers every configured user turn; returns `(prompt, continuation)`.
 ///
 /// # Errors
-/// [`TrainError::Tokenizer`] when a prompt cannot be encoded, [`TrainError::Device`] when logits cannot be read.
+/// Those of [`Encoder::encode_prompt`] when a prompt cannot be encoded, [`TrainError::Device`] when logits cannot be read.
 pub fn samples(
     model: &Model,
     encoder: &Encoder,
@@ -25,7 +25,8 @@ pub fn samples(
     for (prompt, as_chat) in prompts.chain(chats) {
         let ids = encoder.encode_prompt(prompt, as_chat)?;
         let mut rng = StdRng::seed_from_u64(seed);
-        let continuation = continue_ids(model, &ids, config, &mut rng, step)?;
+        let is_end = |id| encoder.controls().is_end(id) || model.config().eos_token_id.contains(&id);
+        let continuation = continue_ids(model, &ids, &is_end, (config, step), &mut rng)?;
         texts.push((prompt.clone(), encoder.decode(&continuation)?));
     }
     Ok(texts)
@@ -34,9 +35,9 @@ pub fn samples(
 fn continue_ids(
     model: &Model,
     prompt: &[u32],
-    config: &SampleConfig,
+    is_end: &dyn Fn(u32) -> bool,
+    (config, step): (&SampleConfig, usize),
     rng: &mut StdRng,
-    step: usize,
 ) -> Result<Vec<u32>, TrainError> {
     let capacity = model.config().max_position_embeddings;
     let prompt = &prompt[..prompt.len().min(capacity)];
@@ -53,7 +54,7 @@ fn continue_ids(
             message: error.to_string(),
         })?;
         let id = draw(&logits, config.temperature, config.top_k, rng);
-        if id == Special::Eos as u32 || ids.len() == config.max_tokens || cache.len() == capacity {
+        if is_end(id) || ids.len() == config.max_tokens || cache.len() == capacity {
             return Ok(ids);
         }
         ids.push(id);

@@ -13,10 +13,13 @@ pub mod balance;
 pub mod batch;
 pub mod chat;
 pub mod chat_data;
+pub mod chat_format;
 pub mod checkpoint;
 pub mod config;
+pub mod control;
 pub mod corpus;
 pub mod dataset;
+pub mod encoder;
 mod error;
 pub mod eval;
 pub mod evaluate;
@@ -24,6 +27,8 @@ mod exchange;
 pub mod export;
 mod feed;
 pub mod filter;
+#[cfg(test)]
+mod foreign_tests;
 pub mod generate;
 mod hash;
 pub mod init;
@@ -41,6 +46,9 @@ mod start;
 pub mod task_source;
 #[cfg(test)]
 mod test_model;
+#[cfg(test)]
+mod test_tokenizer;
+pub mod token_set;
 pub mod tokenizer;
 
 pub use error::TrainError;

@@ -15,7 +15,8 @@ use crate::balance::{Loads, balance};
 use crate::batch::Batch;
 use crate::checkpoint::{self, State};
 use crate::config::{Objective, RunConfig, Stage, StageConfig};
-use crate::dataset::{self, TokenSet};
+use crate::dataset;
+use crate::encoder::Encoder;
 use crate::evaluate::{Score, evaluate};
 use crate::export::export;
 use crate::feed::Feed;
@@ -24,8 +25,8 @@ use crate::init::FolderWeights;
 use crate::loss::{LossOptions, LossParts, accumulate_gradients, accumulate_indexer_gradients};
 use crate::optimizer::Optimizer;
 use crate::report::{LogRow, Report};
-use crate::start::{first_model, model_config};
-use crate::tokenizer::Encoder;
+use crate::start::{check_tokenizer, first_model, model_config};
+use crate::token_set::TokenSet;
 
 /// A loss this far above the best interval so far, in nats, counts as divergence: a perplexity twenty times as high.
 const DIVERGENCE_NATS: f64 = 3.0;
@@ -197,6 +198,7 @@ impl<'a> Run<'a> {
         let settings = config.stage(stage)?;
         let model_config = model_config(config, stage)?;
         check_model(settings, stage, &model_config)?;
+        check_tokenizer(config, stage)?;
         let (train, heldout) = dataset::open(&config.data, model_config.vocab_size, settings.seq_len)?;
         let encoder = Encoder::open(&config.data.tokenizer)?;
         let feed = Feed::open(config, stage, &model_config, train)?;

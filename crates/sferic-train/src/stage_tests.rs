@@ -181,10 +181,10 @@ fn training_learns_more_than_token_frequencies() {
     run(&config, RunOptions::default()).unwrap();
     let (train, _) = dataset::open(&config.data, VOCAB_SIZE, 16).unwrap();
     // The best a model without context can do on the first source is the entropy of its token frequencies.
-    let mut counts: HashMap<u16, f64> = HashMap::new();
+    let mut counts: HashMap<u32, f64> = HashMap::new();
     let mut total = 0.0;
     for row_idx in 0..train.n_rows(0) {
-        for &token in &train.row(0, row_idx)[1..] {
+        for &token in &train.row(0, row_idx).ids[1..] {
             *counts.entry(token).or_default() += 1.0;
             total += 1.0;
         }

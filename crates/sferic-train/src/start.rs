@@ -10,6 +10,7 @@ use sferic_weights::Checkpoint;
 use crate::TrainError;
 use crate::checkpoint;
 use crate::config::{RunConfig, Stage};
+use crate::dataset::hash_file;
 use crate::init::{FolderWeights, RandomWeights};
 
 /// Where a stage gets its first weights.
@@ -55,6 +56,20 @@ pub fn first_model_config(run: &RunConfig) -> Result<Config, TrainError> {
 pub fn config_of(folder: &Path) -> Result<Config, TrainError> {
     let path = folder.join("config.json");
     Config::from_json(&read_config(&path)?).map_err(|source| TrainError::ModelConfig { source, path })
+}
+
+/// Checks that a stage which starts from a folder outside the run reads tokens of that model's tokenizer.
+///
+/// # Errors
+/// [`TrainError::ConfigValue`] when both have a tokenizer.json and these are not the same; [`TrainError::Io`].
+pub(crate) fn check_tokenizer(run: &RunConfig, stage: Stage) -> Result<(), TrainError> {
+    let Origin::Folder(folder) = origin(run, stage)? else { return Ok(()) };
+    let (theirs, ours) = (folder.join("tokenizer.json"), &run.data.tokenizer);
+    if !theirs.exists() || hash_file(&theirs)? == hash_file(ours)? {
+        return Ok(());
+    }
+    let expected = format!("the tokenizer of `init_from`, {}, as token ids mean nothing to another model", theirs.display());
+    Err(TrainError::config("data.tokenizer", expected, format!("another file, {}", ours.display())))
 }
 
 /// Returns the model that a stage starts from.

@@ -14,7 +14,7 @@ fn every_domain_renders_in_both_modes_and_no_test_problem_is_taught() {
         assert!(chats.iter().any(|chat| !chat.tools.is_empty()));
         for chat in &chats {
             assert_eq!(chat.thinking, thinking > 0.5);
-            let segments = chat.segments().unwrap();
+            let segments = crate::chat_format::ChatFormat::own().segments(chat).unwrap();
             assert!(segments.last().unwrap().is_models);
         }
     }

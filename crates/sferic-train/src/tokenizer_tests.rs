@@ -3,6 +3,7 @@
 use sferic_text::{Message, PromptFormat, ToolCall};
 
 use super::*;
+use crate::encoder::Encoder;
 
 const TEXT: &str = "The goat went to the market. The goat didn't buy 1234 apples!\n\nThen it went home, where the other goats were.\n\n\nThe end.\n";
 
@@ -14,7 +15,7 @@ fn encoder() -> Encoder {
 fn ids(encoder: &Encoder, text: &str) -> Vec<u32> {
     let mut ids = Vec::new();
     encoder.encode(&[Part::Text(text.into())], &mut ids).unwrap();
-    ids.into_iter().map(u32::from).collect()
+    ids
 }
 
 #[test]
@@ -51,21 +52,6 @@ fn prompts_carry_the_chat_tokens() {
 }
 
 #[test]
-fn chunked_encoding_equals_the_whole() {
-    let encoder = encoder();
-    let text = "A goat.\n\n  Indented.\n\n\nThree ends. It's 12\n\n\"Quoted\" words\n\nand more".repeat(30);
-    let whole = encoder.tokenizer.encode_fast(text.as_str(), false).unwrap().get_ids().to_vec();
-    for size_bytes in [1, 7, 64, 1000] {
-        let pieces: Vec<&str> = chunks(&text, size_bytes).collect();
-        assert_eq!(pieces.concat(), text);
-        assert!(pieces.len() > 1);
-        let encode = |piece: &&str| encoder.tokenizer.encode_fast(*piece, false).unwrap().get_ids().to_vec();
-        assert_eq!(pieces.iter().flat_map(encode).collect::<Vec<_>>(), whole, "chunks of {size_bytes} bytes");
-    }
-    assert_eq!(chunks("ääää", 1).collect::<String>(), "ääää");
-}
-
-#[test]
 fn saved_files_open_again_and_name_the_specials() {
     let folder = tempfile::tempdir().unwrap();
     let encoder = encoder();
@@ -79,11 +65,9 @@ fn saved_files_open_again_and_name_the_specials() {
 }
 
 #[test]
-fn impossible_vocabularies_and_foreign_tokenizers_are_refused() {
+fn impossible_vocabularies_are_refused() {
     let error = train_tokenizer([TEXT].into_iter(), 100).unwrap_err().to_string();
     assert!(error.contains("tokenizer.vocab_size") && error.contains("272"), "{error}");
-    let error = Encoder::new(Tokenizer::new(BPE::default())).unwrap_err().to_string();
-    assert!(error.contains("begin▁of▁sentence"), "{error}");
 }
 
 #[test]

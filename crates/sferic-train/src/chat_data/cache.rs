@@ -6,6 +6,7 @@ use sferic_weights::write_atomic;
 
 use super::{ChatConfig, Talk};
 use crate::TrainError;
+use crate::chat_format::ChatFormat;
 use crate::config::DataConfig;
 use crate::corpus::{SourceConfig, load};
 use crate::filter::Seen;
@@ -16,6 +17,8 @@ const VERSION: u32 = 1;
 /// Begins the file.
 const MAGIC: &[u8; 16] = b"sferic talks 01\n";
 const FILE: &str = "tokens.bin";
+/// Files beside the tokenizer that tell its control tokens and the format of conversations.
+const BESIDE: [&str; 4] = ["tokenizer_config.json", "generation_config.json", "config.json", "chat_template.jinja"];
 
 /// The file of a folder of conversations, for what the configuration asks for.
 ///
@@ -36,6 +39,10 @@ impl TalkCache {
         add(fnv1a(env!("CARGO_PKG_VERSION").as_bytes()));
         add(data.heldout_every);
         add(hash_of_file(&data.tokenizer, "read the tokenizer")?);
+        for name in BESIDE {
+            // A file that is not there tells nothing.
+            add(std::fs::read(data.tokenizer.with_file_name(name)).map_or(0, |bytes| fnv1a(&bytes)));
+        }
         let mut n_sources = 0;
         for source in config.drawn() {
             // The weight says how often conversations are drawn, not what they are.
@@ -75,7 +82,7 @@ impl TalkCache {
             for Talk { ids, learned } in talks {
                 add(ids.len() as u32);
                 add(learned.len() as u32);
-                ids.iter().for_each(|&id| add(id.into()));
+                ids.iter().for_each(|&id| add(id));
                 learned.iter().for_each(|&place| add(place));
             }
         }
@@ -113,7 +120,7 @@ impl Numbers<'_> {
 
     fn talk(&mut self) -> Option<Talk> {
         let [n_ids, n_learned] = [self.next()?, self.next()?];
-        let ids = (0..n_ids).map(|_| self.next()?.try_into().ok()).collect::<Option<_>>()?;
+        let ids = (0..n_ids).map(|_| self.next()).collect::<Option<_>>()?;
         let learned = (0..n_learned).map(|_| self.next()).collect::<Option<_>>()?;
         Some(Talk { ids, learned })
     }
@@ -122,7 +129,7 @@ impl Numbers<'_> {
 /// Returns the hash of what conversations are read from. Those that are made from no file follow from the program, so that they stand for it.
 fn hash_of_content(source: &SourceConfig, root: &Path) -> Result<u64, TrainError> {
     if source.is_made() {
-        let (documents, _) = load(source, root, &mut Seen::default())?;
+        let (documents, _) = load(source, root, &ChatFormat::own(), &mut Seen::default())?;
         return Ok(documents.iter().fold(0, |hash, document| mix(hash ^ fnv1a(document.as_bytes()))));
     }
     hash_of_file(&root.join(&source.path), "read the corpus file")

@@ -6,7 +6,7 @@ use super::config::{Attention, LikelihoodConfig};
 use super::record::LikelihoodRecord;
 use super::texts::documents;
 use crate::TrainError;
-use crate::dataset::TokenSet;
+use crate::token_set::TokenSet;
 
 /// Reads documents of a source until the configured number of tokens is reached; nothing for a source without a document.
 pub(super) async fn likelihood(
@@ -29,8 +29,7 @@ pub(super) async fn likelihood(
         if n_read < 2 {
             continue;
         }
-        let ids: Vec<u32> = document[..n_read].iter().map(|&id| u32::from(id)).collect();
-        let nll = engine.token_nll(&ids).await?;
+        let nll = engine.token_nll(&heldout.ids(document.start..document.start + n_read)).await?;
         add(&mut record.stretches, &config.edges, &nll);
         record.n_documents += 1;
         n_tokens += n_read;

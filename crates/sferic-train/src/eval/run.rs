@@ -1,5 +1,6 @@
 //! One evaluation from its settings to its report.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,9 @@ use super::results::{ModelFacts, Results};
 use super::texts::{documents, setting};
 use super::{grid, likelihood::likelihood};
 use crate::TrainError;
-use crate::dataset::TokenSet;
 use crate::hash::fnv1a;
 use crate::init::FolderWeights;
+use crate::token_set::TokenSet;
 
 /// What is evaluated, and where the results go.
 #[derive(Debug, Clone)]
@@ -267,13 +268,13 @@ fn own_sizes(index_topk: usize) -> Vec<usize> {
 /// Returns up to `n_texts` beginnings of `length` tokens, source by source in turn, of documents that are as long.
 fn long_texts(heldout: &TokenSet, length: usize, n_texts: usize, seed: u64) -> Vec<Vec<u32>> {
     let n_sources = heldout.sources().len();
-    let long = |source_idx| -> Vec<&[u16]> {
+    let long = |source_idx| -> Vec<Range<usize>> {
         documents(heldout, source_idx, seed).into_iter().filter(|document| document.len() >= length).collect()
     };
-    let by_source: Vec<Vec<&[u16]>> = (0..n_sources).map(long).collect();
+    let by_source: Vec<Vec<Range<usize>>> = (0..n_sources).map(long).collect();
     let n_rounds = by_source.iter().map(Vec::len).max().unwrap_or(0);
     let in_turn = (0..n_rounds).flat_map(|round| by_source.iter().filter_map(move |documents| documents.get(round)));
-    in_turn.take(n_texts).map(|document| document[..length].iter().map(|&id| u32::from(id)).collect()).collect()
+    in_turn.take(n_texts).map(|document| heldout.ids(document.start..document.start + length)).collect()
 }
 
 /// Returns a hash of the configuration and the weights of a model folder.

@@ -1,28 +1,26 @@
 //! Held-out documents: as tokens to be predicted, and as text to hide facts in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use sferic_tasks::{Setting, TextFiller};
 use sferic_text::Tokenizer;
 
 use crate::TrainError;
-use crate::dataset::{TokenSet, document_starts};
 use crate::hash::{mix, permute};
+use crate::token_set::TokenSet;
 
 /// Tokens of each source that become filler: more than the longest documents need.
 const FILLER_TOKENS: usize = 400_000;
 /// Sentences whose lengths are remembered.
 const MAX_REMEMBERED: usize = 1 << 18;
 
-/// Returns the documents of a source in an order that the seed shuffles; each begins with its begin token.
-pub(super) fn documents(heldout: &TokenSet, source_idx: usize, seed: u64) -> Vec<&[u16]> {
-    let tokens = heldout.tokens(source_idx);
-    let starts = document_starts(tokens);
-    let ends = starts.iter().skip(1).copied().chain([tokens.len()]);
-    let in_order: Vec<&[u16]> = starts.iter().zip(ends).map(|(&start, end)| &tokens[start..end]).collect();
+/// Returns the places of a source's documents in an order that the seed shuffles.
+pub(super) fn documents(heldout: &TokenSet, source_idx: usize, seed: u64) -> Vec<Range<usize>> {
+    let in_order = heldout.documents(source_idx);
     let n = in_order.len() as u64;
-    (0..n).map(|nth| in_order[permute(nth, n, mix(seed ^ mix(source_idx as u64))) as usize]).collect()
+    (0..n).map(|nth| in_order[permute(nth, n, mix(seed ^ mix(source_idx as u64))) as usize].clone()).collect()
 }
 
 /// Returns a setting for documents of at most `max_length` tokens, with filler from the named sources.
@@ -45,7 +43,7 @@ pub(super) fn setting(
         let mut n_tokens = 0;
         for document in documents(heldout, source_idx, seed) {
             let left = FILLER_TOKENS - n_tokens;
-            let ids: Vec<u32> = document.iter().take(left).map(|&id| u32::from(id)).collect();
+            let ids = heldout.ids(document.start..document.end.min(document.start + left));
             n_tokens += ids.len();
             texts.push(tokenizer.decode(&ids, true).map_err(sferic_engine::EngineError::Text)?);
             if n_tokens >= FILLER_TOKENS {

@@ -120,7 +120,7 @@ mod tests {
         let different: HashSet<String> = chats.iter().map(|chat| serde_json::to_string(chat).unwrap()).collect();
         assert!(different.len() > 450, "{}", different.len());
         for chat in &chats {
-            let segments = chat.segments().unwrap();
+            let segments = crate::chat_format::ChatFormat::own().segments(chat).unwrap();
             assert!(segments.last().unwrap().is_models);
             let line = serde_json::to_string(&chat.messages).unwrap();
             assert!(!line.contains("{me}") && !line.contains("{name}"), "{line}");

@@ -22,7 +22,7 @@ pub fn models(place: &Place<'_>) -> Result<bool> {
     let output = config.folder(Step::Eval);
     let started = Instant::now();
     // Documents are read whole: rows do not matter.
-    let (_, heldout) = dataset::open(&config.data, usize::from(u16::MAX), 1)?;
+    let (_, heldout) = dataset::open(&config.data, usize::MAX, 1)?;
     let mut all = Vec::new();
     for (name, model) in models {
         // Models of the first stages may have a shorter context.
