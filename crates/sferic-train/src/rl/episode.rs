@@ -59,6 +59,11 @@ struct Play<'a> {
 }
 
 impl Episode {
+    /// Counts the tokens whose experts are known, the sum over mixture layers.
+    pub fn n_routed(&self) -> usize {
+        self.experts.values().map(|matrix| matrix.n_rows).sum()
+    }
+
     /// What the model wrote: its thoughts, and its words after them.
     pub fn said(&self, n_prompt: usize) -> (String, String) {
         let turns = || self.messages.iter().skip(n_prompt).filter(|message| message.role == sferic_text::Role::Assistant);

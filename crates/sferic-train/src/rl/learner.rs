@@ -9,7 +9,7 @@ use super::config::GrpoConfig;
 use super::episode::Episode;
 use super::grpo::{Replies, advantages};
 use super::mix::Asked;
-use super::rows::{Rows, batches, row_length};
+use super::rows::{Pass, Rows, batches, row_length};
 use crate::TrainError;
 use crate::hash::{mix, permute};
 use crate::optimizer::Optimizer;
@@ -32,6 +32,8 @@ pub(super) struct Learned {
     pub(super) kl: f64,
     pub(super) clipped: f64,
     pub(super) left_out: f64,
+    /// NaN where nobody knows the experts of the draws.
+    pub(super) rerouted: f64,
     pub(super) indexer_kl: f64,
     /// Over the steps that were not skipped; NaN where all were.
     pub(super) grad_norm: f64,
@@ -77,8 +79,7 @@ pub(super) fn reference_log_probs(
     let mut all = vec![Vec::new(); episodes.len()];
     for batch in batches(&lengths, config.batch_tokens) {
         let chosen: Vec<&Episode> = batch.iter().map(|&row_idx| &episodes[row_idx]).collect();
-        let rows = Rows::new(&chosen, config.keep_sampling_mask, &model.device());
-        let (logprobs, _) = rows.log_probs(model, config.temperature);
+        let logprobs = Rows::new(&chosen, config, &model.device()).pass(model, config.temperature).logprobs;
         let n_draws = logprobs.dims()[1];
         let values = read(logprobs.reshape([chosen.len() * n_draws]), step, "reading the reference's log-probabilities")?;
         for (&row_idx, values) in batch.iter().zip(values.chunks(n_draws)) {
@@ -114,11 +115,13 @@ impl Learner {
                 }
             }
         }
-        Ok(learned.mean(n_updates, n_norms))
+        let mean = learned.mean(n_updates, n_norms);
+        let is_routed = experience.episodes.iter().any(|episode| episode.n_routed() > 0);
+        Ok(Learned { rerouted: if is_routed { mean.rerouted } else { f64::NAN }, ..mean })
     }
 
-    /// Takes one optimiser step on some replies; returns loss, divergence, clipped share, share left out and the indexer's divergence, and the norm
-    /// of the gradient unless the step was skipped because products overflowed.
+    /// Takes one optimiser step on some replies; returns loss, divergence, clipped share, share left out, share rerouted and the indexer's
+    /// divergence, and the norm of the gradient unless the step was skipped because products overflowed.
     fn update(
         &mut self,
         experience: &Experience,
@@ -129,7 +132,8 @@ impl Learner {
     ) -> Result<(Vec<f32>, Option<f64>), TrainError> {
         let lengths: Vec<usize> = part.iter().map(|&row_idx| row_length(&experience.episodes[row_idx])).collect();
         let n_draws_of = |rows: &[usize]| rows.iter().map(|&row_idx| experience.episodes[row_idx].draws.len()).sum::<usize>();
-        let n_draws = n_draws_of(part).max(1) as f64;
+        let n_routed_of = |rows: &[usize]| rows.iter().map(|&row_idx| experience.episodes[row_idx].n_routed()).sum::<usize>();
+        let (n_draws, n_routed) = (n_draws_of(part).max(1) as f64, n_routed_of(part).max(1) as f64);
         let n_tokens = lengths.iter().sum::<usize>().max(1) as f64;
         let loss_scale = self.optimizer.loss_scale();
         let mut gradients = GradientsAccumulator::new();
@@ -139,17 +143,19 @@ impl Learner {
             let share_of_tokens = batch.iter().map(|&at| lengths[at]).sum::<usize>() as f64 / n_tokens;
             let share = batch.len() as f64 / part.len() as f64;
             let batch: Vec<usize> = batch.iter().map(|&at| part[at]).collect();
-            let (outcome, indexer_kl) = self.forward(experience, &batch, config);
-            let indexer_kl = indexer_kl.unwrap_or_else(|| Tensor::zeros([1], &self.device)).mul_scalar(share_of_tokens);
+            let (outcome, pass) = self.forward(experience, &batch, config);
+            let indexer_kl = pass.indexer_kl.unwrap_or_else(|| Tensor::zeros([1], &self.device)).mul_scalar(share_of_tokens);
             let mut loss = outcome.loss.clone().mul_scalar(share * loss_scale);
             if config.indexer_kl_weight > 0.0 {
                 loss = loss.add(indexer_kl.clone().mul_scalar(config.indexer_kl_weight * loss_scale));
             }
             let mut grads = loss.backward();
             gradients.accumulate(&self.model, GradientsParams::from_module(&mut grads, &self.model));
-            // The share of clipped tokens is one of tokens, all others are of replies.
+            // The shares of clipped and of rerouted tokens are of tokens, all others are of replies.
             let clipped = outcome.clipped.mul_scalar(n_draws_of(&batch) as f64 / n_draws / share);
-            let parts = vec![outcome.loss, outcome.kl, clipped, outcome.left_out, indexer_kl.div_scalar(share)];
+            let rerouted = pass.n_rerouted.div_scalar(n_routed * share);
+            let indexer_kl = indexer_kl.div_scalar(share);
+            let parts = vec![outcome.loss, outcome.kl, clipped, outcome.left_out, rerouted, indexer_kl];
             let parts = Tensor::cat(parts, 0).detach().inner().mul_scalar(share);
             sums = Some(match sums {
                 Some(sums) => sums.add(parts),
@@ -163,15 +169,10 @@ impl Learner {
         Ok((sums, norm.and_then(|norm| norm.first().copied()).map(f64::from)))
     }
 
-    fn forward(
-        &self,
-        experience: &Experience,
-        batch: &[usize],
-        config: &GrpoConfig,
-    ) -> (super::grpo::Outcome, Option<Tensor<1>>) {
+    fn forward(&self, experience: &Experience, batch: &[usize], config: &GrpoConfig) -> (super::grpo::Outcome, Pass) {
         let episodes: Vec<&Episode> = batch.iter().map(|&row_idx| &experience.episodes[row_idx]).collect();
-        let rows = Rows::new(&episodes, config.keep_sampling_mask, &self.device);
-        let (current, indexer_kl) = rows.log_probs(&self.model, config.temperature);
+        let rows = Rows::new(&episodes, config, &self.device);
+        let pass = rows.pass(&self.model, config.temperature);
         let old = rows.matrix(
             episodes
                 .iter()
@@ -191,7 +192,7 @@ impl Learner {
             advantages: vector(&experience.advantages),
             kl_weights: vector(&experience.kl_weights),
         };
-        (config.objective().loss(current, &replies), indexer_kl)
+        (config.objective().loss(pass.logprobs.clone(), &replies), pass)
     }
 
     /// The model off the graph, for all that does not train it.
@@ -202,7 +203,8 @@ impl Learner {
 
 impl Learned {
     fn add(&mut self, sums: &[f32]) {
-        let parts = [&mut self.loss, &mut self.kl, &mut self.clipped, &mut self.left_out, &mut self.indexer_kl];
+        let Self { loss, kl, clipped, left_out, rerouted, indexer_kl, .. } = self;
+        let parts = [loss, kl, clipped, left_out, rerouted, indexer_kl];
         for (part, sum) in parts.into_iter().zip(sums) {
             *part += f64::from(*sum);
         }
@@ -214,6 +216,7 @@ impl Learned {
             kl: self.kl / n_updates,
             clipped: self.clipped / n_updates,
             left_out: self.left_out / n_updates,
+            rerouted: self.rerouted / n_updates,
             indexer_kl: self.indexer_kl / n_updates,
             grad_norm: self.grad_norm / n_norms,
             has_diverged: self.has_diverged,

@@ -13,8 +13,10 @@ use crate::TrainError;
 /// File of the curves.
 const CSV: &str = "grpo.csv";
 /// Columns before and after those of the domains.
-const HEADER: [&str; 2] =
-    ["step,tokens,lr,reward,correct,ended,length,entropy,loss,kl,clipped,left_out,indexer_kl,grad_norm", "rollout_s,train_s"];
+const HEADER: [&str; 2] = [
+    "step,tokens,lr,reward,correct,ended,length,entropy,loss,kl,clipped,left_out,rerouted,indexer_kl,grad_norm",
+    "rollout_s,train_s",
+];
 
 /// A batch of replies and what was learned from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +45,9 @@ pub struct StepRow {
     pub clipped: f64,
     /// Share of replies left out for having strayed.
     pub left_out: f64,
+    /// Share of tokens, over all mixture layers, that training sends to other experts than they went to when they were drawn; NaN where that is not
+    /// known, and 0 where their experts are kept.
+    pub rerouted: f64,
     /// The indexer's divergence.
     pub indexer_kl: f64,
     /// Mean norm of the gradient before clipping; NaN where every step was skipped.
@@ -73,6 +78,7 @@ impl StepRow {
             self.kl,
             self.clipped,
             self.left_out,
+            self.rerouted,
             self.indexer_kl,
             self.grad_norm,
         ];
@@ -98,6 +104,7 @@ impl StepRow {
             kl: number()?,
             clipped: number()?,
             left_out: number()?,
+            rerouted: number()?,
             indexer_kl: number()?,
             grad_norm: number()?,
             domains: [f64::NAN; Domain::ALL.len()],
@@ -196,7 +203,14 @@ fn draw(rows: &[StepRow]) -> Result<String, String> {
         ("share", vec![curve("correct", |row| row.correct), curve("ended", |row| row.ended)]),
         ("tokens per reply", vec![curve("length", |row| row.length)]),
         ("KL / nats", vec![curve("from the reference", |row| row.kl), curve("indexer", |row| row.indexer_kl)]),
-        ("share", vec![curve("clipped tokens", |row| row.clipped), curve("replies left out", |row| row.left_out)]),
+        (
+            "share",
+            vec![
+                curve("clipped tokens", |row| row.clipped),
+                curve("replies left out", |row| row.left_out),
+                curve("rerouted tokens", |row| row.rerouted),
+            ],
+        ),
         ("entropy / nats", vec![curve("entropy", |row| row.entropy)]),
     ];
     let mut svg = String::new();
@@ -261,6 +275,7 @@ mod tests {
             kl: 1e-3,
             clipped: 0.0,
             left_out: 0.125,
+            rerouted: 0.0625,
             indexer_kl: 0.75,
             grad_norm: f64::NAN,
             domains,

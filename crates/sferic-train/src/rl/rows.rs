@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use sferic_model::{IndexerTraining, Model, TrainInput};
 
+use super::config::GrpoConfig;
 use super::episode::{Drawn, Episode};
 use super::grpo::log_probs;
 
@@ -23,11 +24,23 @@ pub(super) struct Rows {
     targets: Tensor<1, Int>,
     /// For each of the `N·T` draws the tokens that it could have given.
     kept: Option<Vec<Vec<u32>>>,
-    /// By mixture layer, `[N·L, A]`; −1 in rows of padding.
+    /// The experts that tokens went to when they were drawn, by mixture layer, `[N·L, A]`; −1 in rows of padding.
     experts: BTreeMap<usize, Tensor<2, Int>>,
+    /// Whether tokens go to those experts again.
+    keep_routing: bool,
     /// `[N, T]`: 1 for draws, 0 for padding.
     pub(super) valid: Tensor<2>,
     shape: [usize; 2],
+}
+
+/// What a forward pass says of the draws.
+pub(super) struct Pass {
+    /// Their log-probabilities, `[N, T]`.
+    pub(super) logprobs: Tensor<2>,
+    /// The indexer's divergence, `[1]`.
+    pub(super) indexer_kl: Option<Tensor<1>>,
+    /// How many tokens went to other experts than when they were drawn, the sum over mixture layers, off the graph; `[1]`.
+    pub(super) n_rerouted: Tensor<1>,
 }
 
 /// Groups rows of similar length into batches of at most `batch_tokens` tokens, padding included; a row that is longer is a batch of its own.
@@ -56,15 +69,16 @@ pub(super) fn row_length(episode: &Episode) -> usize {
 }
 
 impl Rows {
-    /// Pads episodes; with `keep_sampling_mask` their log-probabilities are those among the tokens that could have been drawn.
-    pub(super) fn new(episodes: &[&Episode], keep_sampling_mask: bool, device: &Device) -> Self {
+    /// Pads episodes. With `keep_sampling_mask` their log-probabilities are those among the tokens that could have been drawn; with `keep_routing`
+    /// tokens go to the experts that they went to when they were drawn.
+    pub(super) fn new(episodes: &[&Episode], config: &GrpoConfig, device: &Device) -> Self {
         let n_rows = episodes.len();
         let length = padded(episodes.iter().map(|episode| row_length(episode)).max().unwrap_or(0));
         let n_draws = episodes.iter().map(|episode| episode.draws.len()).max().unwrap_or(0).max(1);
         let (mut ids, mut valid) = (vec![0i32; n_rows * length], vec![0.0f32; n_rows * n_draws]);
         let (mut places, mut targets) = (vec![0i32; n_rows * n_draws], vec![0i32; n_rows * n_draws]);
         let is_cut = |draw: &Drawn| !draw.kept.is_empty();
-        let has_cuts = keep_sampling_mask && episodes.iter().any(|episode| episode.draws.iter().any(is_cut));
+        let has_cuts = config.keep_sampling_mask && episodes.iter().any(|episode| episode.draws.iter().any(is_cut));
         // Padding keeps one token, so that it has a distribution.
         let mut kept = has_cuts.then(|| vec![vec![0u32]; n_rows * n_draws]);
         for (row_idx, episode) in episodes.iter().enumerate() {
@@ -90,16 +104,17 @@ impl Rows {
             targets: flat(targets),
             kept,
             experts: experts(episodes, length, device),
+            keep_routing: config.keep_routing,
             valid: Tensor::from_data(TensorData::new(valid, [n_rows, n_draws]), device),
             shape: [n_rows, n_draws],
         }
     }
 
-    /// Runs the model as it was trained and returns the log-probabilities of the draws `[N, T]`, and the indexer's divergence `[1]`.
-    pub(super) fn log_probs(&self, model: &Model, temperature: f64) -> (Tensor<2>, Option<Tensor<1>>) {
+    /// Runs the model as it was trained.
+    pub(super) fn pass(&self, model: &Model, temperature: f64) -> Pass {
         let indexer = if model.config().indexer.is_some() { IndexerTraining::Sparse } else { IndexerTraining::Off };
-        let input =
-            TrainInput { lengths: Some(self.lengths.clone()), experts: self.experts.clone(), ..self.token_ids.clone().into() };
+        let experts = if self.keep_routing { self.experts.clone() } else { BTreeMap::new() };
+        let input = TrainInput { lengths: Some(self.lengths.clone()), experts, ..self.token_ids.clone().into() };
         let forward = model.forward_train(input, indexer);
         let [n_rows, length, width] = forward.hidden.dims();
         let before = forward.hidden.reshape([n_rows * length, width]).select(0, self.places.clone());
@@ -108,7 +123,26 @@ impl Rows {
         let vocab_size = logits.dims()[2];
         let logits = logits.reshape([n_draws, vocab_size]).div_scalar(temperature);
         let logprobs = log_probs(logits, self.targets.clone(), self.kept.as_deref());
-        (logprobs.reshape(self.shape), forward.indexer_kl)
+        Pass {
+            logprobs: logprobs.reshape(self.shape),
+            indexer_kl: forward.indexer_kl,
+            n_rerouted: self.n_rerouted(&forward.experts),
+        }
+    }
+
+    /// Counts the tokens of which `chosen` does not have the experts of the draw.
+    fn n_rerouted(&self, chosen: &BTreeMap<usize, Tensor<2, Int>>) -> Tensor<1> {
+        let pairs = self.experts.iter().filter_map(|(layer_idx, drawn)| Some((drawn.clone(), chosen.get(layer_idx)?.clone())));
+        let of_layer = |(drawn, chosen): (Tensor<2, Int>, Tensor<2, Int>)| {
+            let [n_tokens, n_experts] = drawn.dims();
+            let is_known = drawn.clone().slice([0..n_tokens, 0..1]).greater_equal_elem(0);
+            // Each expert of the draw against each of now, so that their order does not matter.
+            let is_same = drawn.reshape([n_tokens, n_experts, 1]).equal(chosen.reshape([n_tokens, 1, n_experts]));
+            let n_same = is_same.int().sum_dim(2).reshape([n_tokens, n_experts]).sum_dim(1);
+            n_same.lower_elem(n_experts as i64).bool_and(is_known).float().sum()
+        };
+        let none = || Tensor::zeros([1], &self.valid.device());
+        if self.keep_routing { none() } else { pairs.map(of_layer).reduce(Tensor::add).unwrap_or_else(none) }
     }
 
     /// Puts a number per draw of each episode into the form of the rows, `[N, T]`.

@@ -5,7 +5,7 @@ use sferic_engine::{ComputePath, DeviceChoice, Engine, EngineOptions, resolve_de
 use sferic_tasks::{Generator, Mode, Setting};
 
 use super::super::episode::{Speaker, play};
-use super::super::learner::{Experience, Learner, reference_log_probs};
+use super::super::learner::{Experience, Learned, Learner, reference_log_probs};
 use super::super::mix::Asked;
 use super::super::policy::Policy;
 use super::super::rollout::{EngineRoller, Sampling};
@@ -119,25 +119,44 @@ fn tokens_keep_their_experts() {
     assert!(found(&episodes) < 1e-4, "{}", found(&episodes));
 }
 
+/// Counted are the tokens of prompts and replies whose experts are others now, and no padding.
+#[test]
+fn tokens_that_go_to_other_experts_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, asked, mut episodes) = replies_of(toy_mixture_speaker(folder.path()), &SAMPLING);
+    let n_rerouted = |episodes: &[Episode], lines: &str| {
+        let chosen: Vec<&Episode> = episodes.iter().collect();
+        let pass = Rows::new(&chosen, &config(lines), &model.device()).pass(&model, 0.6);
+        pass.n_rerouted.try_into_vec_as::<f32>().unwrap()[0]
+    };
+    assert_eq!(n_rerouted(&episodes, "keep_routing = false"), 0.0, "nothing was learned");
+    // The first reply keeps its experts in another order, all others get one expert that they did not have.
+    for (episode_idx, episode) in episodes.iter_mut().enumerate() {
+        for pair in episode.experts.get_mut(&1).unwrap().values.chunks_mut(2) {
+            match episode_idx {
+                0 => pair.reverse(),
+                _ => pair[0] = (0..4).find(|expert| !pair.contains(expert)).unwrap(),
+            }
+        }
+    }
+    let n_changed: usize = episodes[1..].iter().map(Episode::n_routed).sum();
+    assert_eq!(n_changed, episodes[1..].iter().map(row_length).sum::<usize>());
+    assert_eq!(n_rerouted(&episodes, "keep_routing = false"), n_changed as f32);
+    assert_eq!(n_rerouted(&episodes, ""), 0.0);
+    // The share is one of all tokens, however they are divided into batches.
+    let share = |lines: &str| learned(&model, (&asked, &episodes), lines).rerouted;
+    let (alone, together) = (share("keep_routing = false\nbatch_tokens = 1"), share("keep_routing = false"));
+    assert!((alone - together).abs() < 1e-6 && together > 0.5 && together < 1.0, "{alone} {together}");
+    assert_eq!(share(""), 0.0);
+    episodes.iter_mut().for_each(|episode| episode.experts.clear());
+    assert!(learned(&model, (&asked, &episodes), "keep_routing = false").rerouted.is_nan(), "nobody knows");
+}
+
 /// Padding and the division into batches change neither loss nor gradient.
 #[test]
 fn batches_of_any_size_teach_the_same() {
     let (model, asked, episodes) = replies(&SAMPLING);
-    let learn = |batch_tokens: usize| {
-        let text = "temperature = 0.6\nupdates = 1\ngroup_size = 2\nindexer_kl_weight = 0.5\nkl_weight = 0.5";
-        let config = config(&format!("{text}\nbatch_tokens = {batch_tokens}"));
-        let device = Device::flex().autodiff();
-        // A step away from the draws, so that the divergence is not 0.
-        let moved = |model: &Model| {
-            let mut source = Names(model.named_tensors());
-            Model::load(model.config(), &mut source, &device).unwrap()
-        };
-        let optimizer = Optimizer::adamw(config.betas, config.eps, 0.0, 1.0);
-        let mut learner = Learner { model: moved(&model), optimizer, device: device.clone() };
-        let rewards = [1.0, 0.0, 0.5, 0.0, 0.0, 1.0];
-        let experience = Experience::new(&asked, episodes.clone(), &rewards, &config, Some(&model), 0).unwrap();
-        learner.learn(&experience, &config, 1, 0).unwrap()
-    };
+    let learn = |batch_tokens: usize| learned(&model, (&asked, &episodes), &format!("batch_tokens = {batch_tokens}"));
     let (alone, together) = (learn(1), learn(100_000));
     let pairs = [
         (alone.loss, together.loss),
@@ -149,6 +168,19 @@ fn batches_of_any_size_teach_the_same() {
         assert!((alone - together).abs() < 1e-4 * (1.0 + together.abs()), "{alone} {together}");
     }
     assert!(together.kl > 1e-5 && together.indexer_kl > 1e-3 && together.grad_norm > 1e-3, "{together:?}");
+}
+
+/// Takes one step on replies of a model, from a little away from it, so that the divergence is not 0.
+fn learned(model: &Model, (asked, episodes): (&[Asked], &[Episode]), lines: &str) -> Learned {
+    let text = "temperature = 0.6\nupdates = 1\ngroup_size = 2\nindexer_kl_weight = 0.5\nkl_weight = 0.5";
+    let config = config(&format!("{text}\n{lines}"));
+    let device = Device::flex().autodiff();
+    let moved = Model::load(model.config(), &mut Names(model.named_tensors()), &device).unwrap();
+    let optimizer = Optimizer::adamw(config.betas, config.eps, 0.0, 1.0);
+    let mut learner = Learner { model: moved, optimizer, device };
+    let rewards = [1.0, 0.0, 0.5, 0.0, 0.0, 1.0];
+    let experience = Experience::new(asked, episodes.to_vec(), &rewards, &config, Some(model), 0).unwrap();
+    learner.learn(&experience, &config, 1, 0).unwrap()
 }
 
 /// Tensors by name, a little larger than they were.

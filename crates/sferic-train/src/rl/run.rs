@@ -328,6 +328,7 @@ impl<'a> Run<'a> {
             kl: f64::NAN,
             clipped: f64::NAN,
             left_out: f64::NAN,
+            rerouted: f64::NAN,
             indexer_kl: f64::NAN,
             grad_norm: f64::NAN,
             domains,
@@ -366,9 +367,9 @@ impl<'a> Run<'a> {
 
 impl StepRow {
     fn take(&mut self, learned: &Learned) {
-        let Learned { loss, kl, clipped, left_out, indexer_kl, grad_norm, .. } = *learned;
+        let Learned { loss, kl, clipped, left_out, rerouted, indexer_kl, grad_norm, .. } = *learned;
         (self.loss, self.kl, self.clipped, self.left_out) = (loss, kl, clipped, left_out);
-        (self.indexer_kl, self.grad_norm) = (indexer_kl, grad_norm);
+        (self.rerouted, self.indexer_kl, self.grad_norm) = (rerouted, indexer_kl, grad_norm);
     }
 }
 

@@ -150,8 +150,8 @@ fn event_line(name: &str, event: &Event<'_>) -> Option<Value> {
             json!({
                 "event": "stepped", "stage": name, "step": row.step, "n_tokens": row.n_tokens, "lr": row.lr, "reward": row.reward,
                 "correct": row.correct, "ended": row.ended, "length": row.length, "entropy": row.entropy, "loss": row.loss, "kl": row.kl,
-                "clipped": row.clipped, "left_out": row.left_out, "indexer_kl": row.indexer_kl, "grad_norm": row.grad_norm,
-                "domains": domains, "rollout_secs": row.rollout_secs, "train_secs": row.train_secs,
+                "clipped": row.clipped, "left_out": row.left_out, "rerouted": row.rerouted, "indexer_kl": row.indexer_kl,
+                "grad_norm": row.grad_norm, "domains": domains, "rollout_secs": row.rollout_secs, "train_secs": row.train_secs,
             })
         }
         Event::Sampled(samples) => {
