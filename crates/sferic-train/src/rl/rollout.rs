@@ -104,15 +104,15 @@ impl Sampling {
 impl GrpoConfig {
     /// Returns how the run draws.
     pub fn sampling(&self) -> Sampling {
-        let sampling = Sampling {
+        // Where the host draws anyway, one more read for each step tells how many tokens go to other experts in training.
+        let is_drawn_by_host = self.temperature != 1.0 || self.top_p < 1.0 || self.top_k > 0;
+        Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
             max_tokens: self.max_tokens,
             record_draws: true,
-            record_experts: self.keep_routing,
-        };
-        // Where tokens are drawn one by one anyway, one more read for each tells how many go to other experts in training.
-        Sampling { record_experts: self.keep_routing || !sampling.is_plain(), ..sampling }
+            record_experts: self.keep_routing || is_drawn_by_host,
+        }
     }
 }
