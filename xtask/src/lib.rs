@@ -1,9 +1,10 @@
-//! Automation of Sferic: the steps of `cargo xtask test` and the tidy rules.
+//! Automation of Sferic: the steps of `cargo xtask test`, the tidy rules, and the comparison of runs of reinforcement learning.
 //!
 //! The rules are in [`tidy`]; `tests/tidy.rs` runs each of them as one test, so that `cargo test --workspace` guards them without this
 //! program. [`steps`] is the test command of the README.
 #![deny(missing_docs)]
 
+pub mod ablation;
 pub mod browser;
 pub mod steps;
 pub mod tidy;

@@ -1,10 +1,11 @@
 //! `cargo xtask`: see the README beside this file.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{browser, repository_root, steps, tidy};
+use xtask::{ablation, browser, repository_root, steps, tidy};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Automation of Sferic")]
@@ -25,6 +26,20 @@ enum Task {
         #[arg(default_value = "")]
         kernel: String,
     },
+    /// Run reinforcement learning with each stabiliser off in turn, draw the curves over each other and print a table.
+    Ablation {
+        /// Folder for what the runs leave; a second call makes what is missing there.
+        folder: PathBuf,
+        /// The `sferic` program, built for release.
+        #[arg(long, default_value = "target/release/sferic")]
+        program: PathBuf,
+        /// Runs of each variant, with other tasks and draws.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+        seeds: u64,
+        /// A line of benches/ablation/grpo.toml to change in all runs, as KEY=VALUE; the folder has to be another one then.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = change)]
+        set: Vec<(String, String)>,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -33,6 +48,14 @@ fn main() -> Result<ExitCode> {
         Task::Test => steps::run_all(&root)?,
         Task::Tidy => tidy::print_report(&root)?,
         Task::Browser { kernel } => browser::run(&root, &kernel)?,
+        Task::Ablation { folder, program, seeds, set } => {
+            ablation::run(&root, &ablation::Plan { folder, program, n_seeds: seeds, changes: set }).map(|()| true)?
+        }
     };
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn change(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("expected KEY=VALUE, found `{text}`"))?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
