@@ -18,7 +18,7 @@ const ASK_ALL: Phrases = Phrases::new(&[
     "write the document again, without any change.",
     "copy the text exactly.",
     "give me the whole text once more.",
-    "repeat all lines of the document.",
+    "repeat all parts of the document.",
     "say exactly what the document says.",
 ]);
 const ASK_LINE: Phrases = Phrases::new(&[
@@ -33,11 +33,17 @@ const ASK_LINE: Phrases = Phrases::new(&[
 pub(super) fn repeat(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
     let room = room(draws, level, setting);
     let lines = lines(draws, setting, room);
-    let document = lines.iter().map(|(start, rest)| format!("{start} {rest}")).collect::<Vec<_>>().join("\n");
+    let lines_of = |separator: &str| {
+        let lines: Vec<String> = lines.iter().map(|(start, rest)| format!("{start} {rest}")).collect();
+        lines.join(separator)
+    };
     if level <= LAST_WHOLE {
-        let thinking = format!("The document has {} lines. I repeat them.", lines.len());
+        // In one line, because the answer behind a label is one.
+        let document = lines_of("; ");
+        let thinking = format!("The document has {} parts. I repeat them.", lines.len());
         return draft(ASK_ALL.fill(draws, &[]), thinking, document.clone(), document);
     }
+    let document = lines_of("\n");
     let (start, rest) = draws.pick(&lines);
     let question = ASK_LINE.fill(draws, &[("start", start)]);
     let thinking = format!("I look for \"{start}\" and repeat the line.");
@@ -58,9 +64,9 @@ fn lines(draws: &mut Draws, setting: &Setting, room: usize) -> Vec<(String, Stri
         if lines.iter().any(|(other, _)| *other == start) {
             continue;
         }
-        let length = setting.length_of(&format!("{start} {rest}\n"));
-        // Beginnings are some thousands; a document has no more lines than an eighth of them.
-        if lines.len() >= 2 && (length > left || lines.len() >= 400) {
+        let length = setting.length_of(&format!("{start} {rest};\n"));
+        // Half of the beginnings that names have.
+        if lines.len() >= 2 && (length > left || lines.len() >= 1800) {
             return lines;
         }
         left = left.saturating_sub(length);
