@@ -65,7 +65,7 @@ fn lines(draws: &mut Draws, setting: &Setting, room: usize) -> Vec<(String, Stri
             continue;
         }
         let length = setting.length_of(&format!("{start} {rest};\n"));
-        // Half of the beginnings that names have.
+        // Less than a third of the beginnings that names have.
         if lines.len() >= 2 && (length > left || lines.len() >= 1800) {
             return lines;
         }
