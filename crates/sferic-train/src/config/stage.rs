@@ -272,8 +272,8 @@ impl StageConfig {
         let mut first = 1;
         for (phase_idx, phase) in self.phases.iter().enumerate() {
             let key = format!("{}.phases.{phase_idx}", stage.table());
-            if !(first..self.steps).contains(&phase.from_step) {
-                let expected = format!("{first} to {}, ascending and within the stage", self.steps.saturating_sub(1));
+            if phase.from_step < first {
+                let expected = format!("at least {first}: phases are listed in their order");
                 return Err(TrainError::config(&format!("{key}.from_step"), expected, phase.from_step.to_string()));
             }
             first = phase.from_step + 1;

@@ -58,7 +58,11 @@ fn each_bad_value_is_named() {
         ("min_lr = 1e-4", "min_lr = 1e-4\nwarmup_steps = 10", "pretrain.warmup_steps"),
         ("min_lr = 1e-4", "min_lr = 1e-4\nbetas = [0.9, 1.0]", "pretrain.betas"),
         ("min_lr = 1e-4", "mix = { story = 1.0 }", "pretrain.mix.story"),
-        ("min_lr = 1e-4", "phases = [{ from_step = 10, mix = { stories = 1.0 } }]", "pretrain.phases.0.from_step"),
+        (
+            "min_lr = 1e-4",
+            "phases = [{ from_step = 5, mix = { stories = 1.0 } }, { from_step = 5, mix = { stories = 2.0 } }]",
+            "pretrain.phases.1.from_step",
+        ),
         ("min_lr = 1e-4", "phases = [{ from_step = 0, mix = { stories = 1.0 } }]", "pretrain.phases.0.from_step"),
         ("min_lr = 1e-4", "phases = [{ from_step = 5, mix = { story = 1.0 } }]", "pretrain.phases.0.mix.story"),
         ("min_lr = 1e-4", "from = \"sparse\"", "pretrain.from"),
