@@ -28,4 +28,4 @@ pub use load::TensorSource;
 pub use model::{
     AttentionForm, AttentionMode, CacheFormat, IndexerTraining, Model, NoProbe, Options, Probe, TrainForward, TrainInput,
 };
-pub use sferic_ops::{kernels, moe, rope, select, train::HeadGradients, train::linear};
+pub use sferic_ops::{kernels, moe, rope, select, train::HeadGradients, train::products};

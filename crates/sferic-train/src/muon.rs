@@ -2,6 +2,8 @@
 //!
 //! AdamW follows the few directions in which gradients are large; rare associations, the looking up of a name among them, lie in the others.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::Tensor;
 
 /// Share of the momentum that stays.
@@ -30,44 +32,54 @@ pub(crate) fn step(grad: Tensor<1>, momentum: Option<Tensor<1>>, shapes: &[[usiz
     };
     // Nesterov's form looks one step ahead.
     let ahead = grad.add(momentum.clone().mul_scalar(MOMENTUM));
-    let mut first = 0;
-    let steps = shapes.iter().map(|&[rows, columns]| {
-        let matrix = ahead.clone().narrow(0, first, rows * columns).reshape([rows, columns]);
-        first += rows * columns;
-        let size = UPDATE_SIZE * (rows.max(columns) as f64).sqrt();
-        orthogonal(matrix).mul_scalar(size).reshape([rows * columns])
-    });
-    (Tensor::cat(steps.collect(), 0), momentum)
+    let mut places: BTreeMap<[usize; 2], Vec<usize>> = BTreeMap::new();
+    for (idx, &[rows, columns]) in shapes.iter().enumerate() {
+        places.entry([rows.min(columns), rows.max(columns)]).or_default().push(idx);
+    }
+    let firsts = shapes.iter().scan(0, |first, [rows, columns]| Some(std::mem::replace(first, *first + rows * columns)));
+    let mut steps: Vec<Tensor<1>> =
+        firsts.zip(shapes).map(|(first, [rows, columns])| ahead.clone().narrow(0, first, rows * columns)).collect();
+    // Matrices of one size go together, each with its rows along its shorter side.
+    for ([short, long], members) in places {
+        let is_tall = |idx: usize| shapes[idx][0] > shapes[idx][1];
+        let wide = members.iter().map(|&idx| {
+            let matrix = steps[idx].clone();
+            if is_tall(idx) { matrix.reshape([1, long, short]).swap_dims(1, 2) } else { matrix.reshape([1, short, long]) }
+        });
+        let made = orthogonal(Tensor::cat(wide.collect(), 0)).mul_scalar(UPDATE_SIZE * (long as f64).sqrt());
+        for (place, &idx) in members.iter().enumerate() {
+            let matrix = made.clone().narrow(0, place, 1);
+            let matrix = if is_tall(idx) { matrix.swap_dims(1, 2) } else { matrix };
+            steps[idx] = matrix.reshape([short * long]);
+        }
+    }
+    (Tensor::cat(steps, 0), momentum)
 }
 
-/// Returns a matrix with the singular vectors of another whose singular values are near 1, by Newton and Schulz.
-fn orthogonal(matrix: Tensor<2>) -> Tensor<2> {
-    let [rows, columns] = matrix.dims();
-    let wide = if rows > columns { matrix.transpose() } else { matrix };
-    let norm = wide.clone().square().sum().sqrt().add_scalar(1e-20);
-    let mut x = wide.div(norm.reshape([1, 1]));
+/// Returns matrices with the singular vectors of others whose singular values are near 1, by Newton and Schulz.
+///
+/// # Shapes
+/// - matrices: `[Z, M, N]` with M at most N; returns the same
+fn orthogonal(matrices: Tensor<3>) -> Tensor<3> {
+    let norms = matrices.clone().square().sum_dim(2).sum_dim(1).sqrt().add_scalar(1e-20);
+    let mut x = matrices.div(norms);
     let [a, b, c] = COEFFICIENTS;
     for _ in 0..N_ROUNDS {
         let squares = times_transposed(x.clone(), x.clone());
         // Symmetric, so that its transposed is itself.
         let fourth = times_transposed(squares.clone(), squares.clone());
         let factor = squares.mul_scalar(b).add(fourth.mul_scalar(c));
-        x = times_transposed(factor, x.clone().transpose()).add(x.mul_scalar(a));
+        x = times_transposed(factor, x.clone().swap_dims(1, 2)).add(x.mul_scalar(a));
     }
-    if rows > columns { x.transpose() } else { x }
+    x
 }
 
 /// Returns `a · bᵀ`, by the kernels of training where there are some.
 ///
 /// # Shapes
-/// - a: `[M, K]`, b: `[N, K]`; returns `[M, N]`
-fn times_transposed(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
-    let [m, k] = a.dims();
-    let n = b.dims()[0];
-    match sferic_model::linear(&a.clone().reshape([1, m, k]), &b) {
-        Some(product) => product.reshape([m, n]),
-        None => a.matmul(b.transpose()),
-    }
+/// - a: `[Z, M, K]`, b: `[Z, N, K]`; returns `[Z, M, N]`
+fn times_transposed(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
+    sferic_model::products(&a, &b).unwrap_or_else(|| a.matmul(b.swap_dims(1, 2)))
 }
 
 #[cfg(test)]
@@ -93,26 +105,22 @@ mod tests {
 
     #[test]
     fn singular_values_come_near_one_and_directions_stay() {
-        for [rows, columns] in [[6, 20], [20, 6], [8, 8]] {
-            let matrix = tensor(noise(rows * columns), [rows, columns]);
-            let made = orthogonal(matrix.clone());
-            assert_eq!(made.dims(), [rows, columns]);
-            let n = rows.min(columns);
-            let gram = if rows < columns {
-                made.clone().matmul(made.clone().transpose())
-            } else {
-                made.clone().transpose().matmul(made.clone())
-            };
-            let gram = values(gram);
-            // The eigenvalues of the Gram matrix are squares of numbers from 0.7 to 1.2; its trace is their sum.
-            let trace: f32 = (0..n).map(|i| gram[i * n + i]).sum();
-            assert!((0.6..1.3).contains(&(trace / n as f32)), "{trace}");
-            // The polar factor of M makes ⟨M, UVᵀ⟩ the sum of singular values, which no other orthogonal matrix does.
-            let overlap: f32 = values(matrix.clone().mul(made)).iter().sum();
-            assert!(overlap > 0.0);
+        for [n, rows, columns] in [[1, 6, 20], [3, 8, 8]] {
+            let matrices = tensor(noise(n * rows * columns), [n, rows, columns]);
+            let made = orthogonal(matrices.clone());
+            assert_eq!(made.dims(), [n, rows, columns]);
+            let gram = values(made.clone().matmul(made.clone().swap_dims(1, 2)));
+            let overlaps = values(matrices.clone().mul(made.clone()));
+            for (gram, overlaps) in gram.chunks(rows * rows).zip(overlaps.chunks(rows * columns)) {
+                // The eigenvalues of the Gram matrix are squares of numbers from 0.7 to 1.2; its trace is their sum.
+                let trace: f32 = (0..rows).map(|i| gram[i * rows + i]).sum();
+                assert!((0.6..1.3).contains(&(trace / rows as f32)), "{trace}");
+                // The polar factor of M makes ⟨M, UVᵀ⟩ the sum of singular values, which no other orthogonal matrix does.
+                assert!(overlaps.iter().sum::<f32>() > 0.0);
+            }
             // Scale does not matter.
-            let scaled = orthogonal(matrix.clone().mul_scalar(1e-4));
-            let differences = values(scaled.sub(orthogonal(matrix)));
+            let scaled = orthogonal(matrices.mul_scalar(1e-4));
+            let differences = values(scaled.sub(made));
             assert!(differences.iter().all(|difference| difference.abs() < 1e-3), "{differences:?}");
         }
     }
@@ -124,10 +132,30 @@ mod tests {
         for (i, size) in sizes.iter().enumerate() {
             diagonal[i * 5] = *size;
         }
-        let made = values(orthogonal(tensor(diagonal, [4, 4])));
+        let made = values(orthogonal(tensor(diagonal, [1, 4, 4])));
         for (i, size) in sizes.iter().enumerate() {
             let value = made[i * 5];
             assert!((0.65..1.25).contains(&value.abs()) && value.signum() == f32::signum(*size), "{value}");
+        }
+    }
+
+    #[test]
+    fn matrices_of_all_sizes_keep_their_places() {
+        let shapes = [[4, 8], [6, 3], [8, 4], [3, 6], [4, 8]];
+        let grad = noise(32 + 18 + 32 + 18 + 32);
+        let (together, _) = step(tensor(grad.clone(), [grad.len()]), None, &shapes);
+        let together = values(together);
+        let mut first = 0;
+        for shape in shapes {
+            let n = shape[0] * shape[1];
+            let (alone, _) = step(tensor(grad[first..first + n].to_vec(), [n]), None, &[shape]);
+            for (a, b) in values(alone).iter().zip(&together[first..first + n]) {
+                assert!((a - b).abs() < 1e-5, "{shape:?}: {a}, {b}");
+            }
+            // A gradient in the direction of a step shrinks under it: the rows of a tall matrix have not become columns.
+            let overlap: f32 = grad[first..first + n].iter().zip(&together[first..first + n]).map(|(g, s)| g * s).sum();
+            assert!(overlap > 0.0, "{shape:?}: {overlap}");
+            first += n;
         }
     }
 

@@ -198,6 +198,26 @@ fn linear_has_the_values_and_gradients_of_the_stock_form() {
 }
 
 #[test]
+fn products_of_many_matrices_have_the_values_of_the_stock_form() {
+    let Some(gpu) = resolved_gpu() else { return };
+    let device = gpu.burn_device();
+    for [z, t, o, i] in [[1, 5, 8, 16], [3, 72, 136, 40], [2, 144, 144, 512], [4, 256, 512, 256]] {
+        let (x, weight) = (random([z, t, i], &device), random([z, o, i], &device));
+        assert!(train::products(&x, &weight).is_none(), "kernels are not enabled");
+        let expected = values(x.clone().matmul(weight.clone().swap_dims(1, 2)));
+        for (tier, capabilities) in tiers(&gpu) {
+            let _enabled = kernels::enable(&device, capabilities);
+            // A view that is not contiguous has the same values.
+            let turned = weight.clone().swap_dims(1, 2).add_scalar(0.0).swap_dims(1, 2);
+            for weight in [weight.clone(), turned] {
+                let found = values(train::products(&x, &weight).unwrap());
+                assert_close(&found, &expected, bound(&capabilities, i), &format!("{tier} {z}x{t}x{o}x{i}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn linear_keeps_to_the_stock_form_where_kernels_do_not_fit() {
     let Some(gpu) = resolved_gpu() else { return };
     let device = gpu.burn_device().autodiff();

@@ -31,6 +31,44 @@ pub fn linear(x: &Tensor<3>, weight: &Tensor<2>) -> Option<Tensor<3>> {
     Some(y.output.reshape([b, t, o]))
 }
 
+/// Returns `y[z] = x[z] · W[z]ᵀ` off the graph, or nothing where the stock form is to be taken. The device is one without autodiff.
+///
+/// With cooperative matrices x and W are rounded to f16 on their way into the products; sums and results stay f32.
+///
+/// # Shapes
+/// - x: `[Z, T, I]` f32
+/// - weight: `[Z, O, I]` f32
+/// - returns: `[Z, T, O]` f32
+pub fn products(x: &Tensor<3>, weight: &Tensor<3>) -> Option<Tensor<3>> {
+    static KERNELS: Cache<([u32; 4], Features), Kernel> = Cache::new();
+    let device = capabilities(&x.device().autodiff())?;
+    let ([z, t, i], [_, o, _]) = (x.dims(), weight.dims());
+    if x.dtype() != DType::F32 || weight.dtype() != DType::F32 {
+        return None;
+    }
+    let (batch, Sizes { t, o, i }) = (z.try_into().ok()?, Sizes::new(t, o, i)?);
+    let kernel = KERNELS.get(([batch, t, o, i], device.features), |_| {
+        let params = gemm::Params { x_batch: t * i, y_batch: t * o, ..forward_params(t, o, i) };
+        Ok::<_, KernelError>(Kernel::new(forward_spec(WeightFormat::F32, t, o, &device).launch(params, batch, &device)?))
+    });
+    let kernel = kernel.ok()?;
+    let (x, weight) = (Array::from_float(x.clone())?, Array::from_float(weight.clone())?);
+    let y = x.empty_like([z, t as usize, o as usize], DType::F32);
+    kernel.run(&[&x, &weight, &y]);
+    Some(y.into_tensor())
+}
+
+/// How `t` rows are multiplied with `o` rows of a weight.
+fn forward_spec(weight: WeightFormat, t: u32, o: u32, device: &Capabilities) -> Gemm {
+    let tile = gemm::Tile::best(if device.features.coopmat { WeightFormat::F16 } else { WeightFormat::F32 }, t, o, device);
+    Gemm { weight, x: Elem::F32, y: Elem::F32, accumulate: false, tile }
+}
+
+/// Sizes of a product whose rows lie one behind the other.
+fn forward_params(t: u32, o: u32, i: u32) -> gemm::Params {
+    gemm::Params { t, o, i, x_stride: i, y_stride: o, ..gemm::Params::default() }
+}
+
 /// Sizes of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sizes {
@@ -73,11 +111,7 @@ impl Product {
 
     fn new(Sizes { t, o, i }: Sizes, device: &Capabilities) -> Result<Self, KernelError> {
         let coop = device.features.coopmat;
-        let product = |weight, o: u32, i: u32| {
-            let params = gemm::Params { t, o, i, x_stride: i, y_stride: o, ..gemm::Params::default() };
-            let tile = gemm::Tile::best(if coop { WeightFormat::F16 } else { WeightFormat::F32 }, t, o, device);
-            Gemm { weight, x: Elem::F32, y: Elem::F32, accumulate: false, tile }.launch(params, 1, device)
-        };
+        let product = |weight, o: u32, i: u32| forward_spec(weight, t, o, device).launch(forward_params(t, o, i), 1, device);
         let transposed = if coop { Elem::F16 } else { Elem::F32 };
         let gradient = WeightGrad { dy: Elem::F32, x: Elem::F32, tile: weight_grad::Tile::best(device) };
         let params = gradient.params(t, o, i);

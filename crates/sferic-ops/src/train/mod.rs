@@ -17,7 +17,7 @@ pub use attention::{Attended, Visible, attention};
 pub use embedding::embedding;
 pub use head::{HeadGradients, head_gradients};
 pub use latent::{Block, Rows, latent_attention};
-pub use linear::linear;
+pub use linear::{linear, products};
 pub use norm::rms_norm;
 pub use select::select;
 

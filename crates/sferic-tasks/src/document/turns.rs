@@ -10,7 +10,7 @@ use super::{ASK_ABOUT, lookup, pairs, room};
 
 pub(super) fn turns(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
     let room = room(draws, level, setting);
-    let n_questions = 3 + 2 * usize::from(level);
+    let n_questions = 4 + 3 * usize::from(level);
     let (document, mut problems) = if draws.chance(0.4) {
         pairs::questions(draws, setting, room, n_questions)
     } else {
