@@ -101,6 +101,11 @@ fn files_name_no_path_of_one_machine() {
 }
 
 #[test]
+fn no_merge_is_left_unfinished() {
+    assert_none(&tidy::conflict_marks(&TREE));
+}
+
+#[test]
 fn assets_are_small() {
     assert_none(&tidy::asset_sizes(&TREE));
 }

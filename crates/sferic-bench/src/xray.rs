@@ -46,13 +46,14 @@ impl Xray {
                 .caption(caption, ("sans-serif", 16))
                 .x_label_area_size(32)
                 .y_label_area_size(48)
-                .build_cartesian_2d(0..n_context, 0..rows)
+                .build_cartesian_2d(0..n_context, (0..rows - 1).into_segmented())
                 .map_err(|error| error.to_string())?;
-            // The label of a row stands at its lower edge.
-            let layer_name = |row: &usize| match rows.checked_sub(1 + row).and_then(|at| self.layers.get(at)) {
-                Some(layer) => layer.layer.to_string(),
-                None => String::new(),
+            let layer_name = |row: &SegmentValue<usize>| match row {
+                SegmentValue::CenterOf(row) => rows.checked_sub(1 + row).and_then(|at| self.layers.get(at)),
+                SegmentValue::Exact(_) | SegmentValue::Last => None,
             };
+            let layer_name =
+                |row: &SegmentValue<usize>| layer_name(row).map_or_else(String::new, |layer| layer.layer.to_string());
             chart
                 .configure_mesh()
                 .disable_mesh()
@@ -64,6 +65,7 @@ impl Xray {
                 .map_err(|error| error.to_string())?;
             for (i, layer) in self.layers.iter().enumerate() {
                 let row = rows - 1 - i;
+                let top = if row + 1 < rows { SegmentValue::Exact(row + 1) } else { SegmentValue::Last };
                 let mut counts = vec![0_usize; columns];
                 for &position in layer.selected.iter().filter(|&&position| position < n_context) {
                     counts[position * columns / n_context] += 1;
@@ -73,7 +75,7 @@ impl Xray {
                     let end = ((column + 1) * n_context).div_ceil(columns).max(start + 1);
                     let share = count as f64 / (end - start) as f64;
                     Rectangle::new(
-                        [(start, row), (end, row + 1)],
+                        [(start, SegmentValue::Exact(row)), (end, top.clone())],
                         RGBColor(20, 60, 140).mix(0.15 + 0.85 * share.min(1.0)).filled(),
                     )
                 });
@@ -103,6 +105,22 @@ mod tests {
     fn every_selected_position_has_its_cell() {
         assert_eq!(cells(&xray(9, vec![0, 4, 9]).svg().unwrap()), 3);
         assert_eq!(cells(&xray(9, vec![]).svg().unwrap()), 0);
+    }
+
+    #[test]
+    fn a_rows_name_stands_beside_its_middle() {
+        let layers = (0..4).map(|layer| Layer { layer: 10 + layer, selected: vec![0] }).collect();
+        let svg = Xray { position: 9, tokens: Vec::new(), layers }.svg().unwrap();
+        let number = |line: &str, key: &str| line.split(&format!(" {key}=\"")).nth(1)?.split('"').next()?.parse::<f64>().ok();
+        let lines: Vec<&str> = svg.lines().collect();
+        for (row, name) in ["10", "11", "12", "13"].into_iter().enumerate() {
+            let at = lines.iter().position(|line| *line == name).unwrap();
+            let label = number(lines[at - 1], "y").unwrap();
+            let cell = lines.iter().filter(|line| line.starts_with("<rect") && line.contains("#143C8C")).nth(row).unwrap();
+            let middle = number(cell, "y").unwrap() + number(cell, "height").unwrap() / 2.0;
+            // The label's `y` is the top of its letters, half of which are above the middle.
+            assert!((label - middle).abs() < 9.0, "{name}: {label}, {middle}");
+        }
     }
 
     #[test]

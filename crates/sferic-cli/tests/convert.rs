@@ -28,22 +28,23 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-/// The bounds of the project for its own model: what a user may lose for half and for a third of the bytes.
+/// The bounds of the project for its own model, which is q8: what a user may lose for fewer bytes. In q8 it stays what it is.
 #[test]
 fn the_demo_model_in_fewer_bits_predicts_nearly_as_well() {
     let folder = tempfile::tempdir().unwrap();
-    for (weights, bits, bound) in [("q8", 8.6, 0.005), ("fp8", 10.0, 0.005), ("q4", 5.5, 0.03)] {
+    for (weights, bits, bound) in [("q8", 8.6, 0.0), ("fp8", 10.0, 0.005), ("q4", 6.1, 0.03)] {
         let out = folder.path().join(weights);
         let run = convert(&["--json"], &out, weights);
         let json = &run.assert_done().json_lines()[0];
         assert_eq!((&json["model"], &json["weights"]), (&"the embedded demo model".into(), &weights.into()));
-        let bits_found = json["size_bytes"].as_f64().unwrap() / json["source_bytes"].as_f64().unwrap() * 16.0;
+        let bits_found = json["size_bytes"].as_f64().unwrap() / json["source_bytes"].as_f64().unwrap() * 8.5;
         assert!(bits_found < bits, "{weights}: {bits_found} bits per weight");
         let json = compare(&out);
         let change = json["perplexity_change"].as_f64().unwrap();
-        assert!(change < bound, "{weights}: {json}");
+        assert!(change <= bound, "{weights}: {json}");
         let comparison = &json["comparison"];
-        assert!(comparison["mean_kl"].as_f64().unwrap() > 0.0 && comparison["n_predicted"].as_u64().unwrap() > 1500, "{json}");
+        assert_eq!(comparison["mean_kl"].as_f64().unwrap() == 0.0, weights == "q8", "{json}");
+        assert!(comparison["n_predicted"].as_u64().unwrap() > 1500, "{json}");
         let text = generate(&["--model", out.to_str().unwrap()]);
         assert!(text.split_whitespace().count() > 8, "{weights}: {text}");
     }

@@ -29,7 +29,7 @@ pub use features::one_feature_set;
 pub use kernels::{kernel_folders, kernel_sources};
 pub use length::{getting_long, lengths};
 pub use manifests::{member_dependencies, workspace_dependencies};
-pub use text::{machine_paths, prints_in_libraries, unfinished_marks, whitespace};
+pub use text::{conflict_marks, machine_paths, prints_in_libraries, unfinished_marks, whitespace};
 pub use tree::{File, Tree};
 pub use workspace::{Dependency, DependencyKind, Package, Workspace};
 
@@ -75,6 +75,7 @@ pub fn print_report(root: &Path) -> Result<bool> {
         whitespace,
         unfinished_marks,
         machine_paths,
+        conflict_marks,
         kernel_folders,
         kernel_sources,
         asset_sizes,

@@ -124,6 +124,21 @@ pub fn machine_paths(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Finds what a merge leaves where both sides changed the same lines.
+pub fn conflict_marks(tree: &Tree) -> Vec<Finding> {
+    let marks = ['<', '>'].map(|sign| format!("{} ", sign.to_string().repeat(7)));
+    let mut findings = Vec::new();
+    for file in &tree.files {
+        let Some(text) = &file.text else { continue };
+        for (line_idx, line) in text.lines().enumerate() {
+            if marks.iter().any(|mark| line.starts_with(mark)) {
+                findings.push(Finding::at(&file.path, line_idx + 1, "a merge is not finished here: choose a side"));
+            }
+        }
+    }
+    findings
+}
+
 /// Returns whether `word` stands in `line` with no letter, digit or underscore right before it, nor right after a word that ends in one.
 fn contains_word(line: &str, word: &str) -> bool {
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
@@ -203,5 +218,13 @@ mod tests {
         ]);
         let found: Vec<String> = machine_paths(&tree).into_iter().map(|finding| finding.path).collect();
         assert_eq!(found, ["a.md", "assets/README.md"]);
+    }
+
+    #[test]
+    fn an_unfinished_merge_is_found_in_any_text() {
+        let text = format!("a\n{} HEAD\nb\n=======\nc\n{} other\n", "<".repeat(7), ">".repeat(7));
+        let tree = Tree::from_texts(&[("CHANGELOG.md", &text), ("b.rs", "// <<< not one\n=======\n")]);
+        let found: Vec<usize> = conflict_marks(&tree).into_iter().map(|finding| finding.line).collect();
+        assert_eq!(found, [2, 6]);
     }
 }

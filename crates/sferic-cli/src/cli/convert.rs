@@ -25,7 +25,7 @@ pub struct ConvertArgs {
 /// Number formats of matrices.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Weights {
-    /// 4 bits and a scale for 32 values: 4.5 bits per weight; embedding and head in q8
+    /// 4 bits and a scale for 32 values: 4.5 bits per weight; embedding, head and the matrices of the latent in q8
     Q4,
     /// 8 bits and a scale for 32 values: 8.5 bits per weight
     Q8,

@@ -124,7 +124,7 @@ fn each_stage_starts_from_the_one_before_or_the_one_named() {
 #[test]
 fn the_files_of_the_repository_are_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for file in ["docs/recipes/scout/run.toml", "assets/demo/training/run.toml", "tests/smoke/run.toml"] {
+    for file in ["docs/recipes/scout/run.toml", "tests/smoke/run.toml"] {
         RunConfig::open(&root.join(file)).unwrap();
     }
 }

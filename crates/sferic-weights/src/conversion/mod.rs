@@ -2,7 +2,8 @@
 //!
 //! [`convert_model`] reads a checkpoint matrix by matrix and writes a new folder that appears whole or not at all. What errors hurt most
 //! keeps its type: norms, biases and everything else of one dimension, the router, the indexer's `weights_proj`, and matrices whose width
-//! no group fills. In q4 the embedding and the head are q8; in FP8 they stay floats, as in DeepSeek's checkpoints.
+//! no group fills. In q4 the embedding, the head and the two matrices of the latent are q8; in FP8 embedding and head stay floats, as in
+//! DeepSeek's checkpoints.
 
 mod plan;
 mod replacement;

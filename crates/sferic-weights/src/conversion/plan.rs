@@ -167,7 +167,7 @@ fn target(name: &str, shape: &[usize], stored: &Fitted<'_>, format: WeightFormat
         None => {
             let format = match format {
                 WeightFormat::Fp8 if is_vocabulary(name) => return kept,
-                WeightFormat::Q4 if is_vocabulary(name) => WeightFormat::Q8,
+                WeightFormat::Q4 if is_vocabulary(name) || is_latent(name) => WeightFormat::Q8,
                 format => format,
             };
             let fits = shape.last().is_some_and(|width| width.is_multiple_of(format.alignment() as usize));
@@ -192,6 +192,11 @@ fn is_sensitive(name: &str, shape: &[usize]) -> bool {
 /// Returns whether a tensor is the embedding or the head.
 fn is_vocabulary(name: &str) -> bool {
     ["embed_tokens.weight", "lm_head.weight", "shared_head.head.weight"].iter().any(|known| name.ends_with(known))
+}
+
+/// Returns whether a tensor is the way into the latent that all heads share, or out of it.
+fn is_latent(name: &str) -> bool {
+    ["kv_a_proj_with_mqa.weight", "kv_b_proj.weight"].iter().any(|known| name.ends_with(known))
 }
 
 /// Returns the configuration of the new model.
