@@ -12,6 +12,10 @@ fn train_config() -> StageConfig {
     toml::from_str(text).unwrap()
 }
 
+fn muon_config() -> StageConfig {
+    StageConfig { optimizer: Rule::Muon, ..train_config() }
+}
+
 fn model() -> Model {
     let config = Config::from_json(&toy_config(40)).unwrap();
     Model::load(&config, &mut RandomWeights::new(&config, 0.2, 1), &Device::flex().autodiff()).unwrap()
@@ -84,21 +88,48 @@ fn clipping_bounds_the_norm_and_leaves_small_gradients_alone() {
 fn a_restored_optimizer_continues_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("optimizer.safetensors");
-    let mut optimizer = Optimizer::new(&train_config());
-    let mut model = model();
-    for _ in 0..3 {
-        let grads = gradients(&model, |value| value * value - 0.01);
-        model = optimizer.step(model, grads, 0.01, 0).unwrap().0;
+    for config in [train_config(), muon_config()] {
+        let mut optimizer = Optimizer::new(&config);
+        let mut model = model();
+        for _ in 0..3 {
+            let grads = gradients(&model, |value| value * value - 0.01);
+            model = optimizer.step(model, grads, 0.01, 0).unwrap().0;
+        }
+        optimizer.save(3, &path).unwrap();
+        let mut restored = Optimizer::new(&config);
+        restored.load(&model, &path).unwrap();
+        let next = |optimizer: &mut Optimizer| {
+            let grads = gradients(&model, |value| -value);
+            values(&optimizer.step(model.clone(), grads, 0.01, 0).unwrap().0)
+        };
+        let (going_on, restored, anew) = (next(&mut optimizer), next(&mut restored), next(&mut Optimizer::new(&config)));
+        assert_eq!(going_on, restored, "{:?}", config.optimizer);
+        // Of every tensor: norms have AdamW's moments, matrices those of their rule.
+        for ((name, restored), (_, anew)) in restored.iter().zip(&anew) {
+            assert_ne!(restored, anew, "{:?}: {name}", config.optimizer);
+        }
     }
-    optimizer.save(3, &path).unwrap();
-    let mut restored = Optimizer::new(&train_config());
-    restored.load(&model, &path).unwrap();
-    let next = |optimizer: &mut Optimizer| {
-        let grads = gradients(&model, |value| -value);
-        values(&optimizer.step(model.clone(), grads, 0.01, 0).unwrap().0)
-    };
-    assert_eq!(next(&mut optimizer), next(&mut restored));
-    assert_ne!(next(&mut Optimizer::new(&train_config())), next(&mut restored));
+}
+
+#[test]
+fn muon_updates_the_matrices_between_embedding_and_head() {
+    let before = model();
+    let mut optimizer = Optimizer::new(&muon_config());
+    let (after, _) = optimizer.step(before.clone(), gradients(&before, |_| 3.0), 0.1, 0).unwrap();
+    let mut n_muon = 0;
+    for ((name, before), (_, after)) in values(&before).iter().zip(values(&after)) {
+        let is_matrix = !name.contains("norm");
+        let is_muons = is_matrix && !name.contains("embed_tokens") && !name.contains("indexer");
+        n_muon += usize::from(is_muons);
+        let moved = |(&b, a): (&f32, f32)| (if is_matrix { b * (1.0 - 0.1 * 0.5) } else { b } - a) / 0.1;
+        let steps: Vec<f32> = before.iter().zip(after).map(moved).collect();
+        // A gradient of one value everywhere has one singular value. AdamW moves each weight by the rate; Muon makes the singular value about 1,
+        // which spreads over the matrix: the root of the mean square is 0.2 divided by the root of the shorter side, at least 16 here.
+        let size = (steps.iter().map(|step| step * step).sum::<f32>() / steps.len() as f32).sqrt();
+        let expected = if is_muons { 0.02..0.07 } else { 0.999..1.001 };
+        assert!(expected.contains(&size), "{name}: {size}");
+    }
+    assert_eq!(n_muon, 2 * 8, "of both layers");
 }
 
 #[test]
