@@ -7,7 +7,7 @@ pub use convert::{CompareArgs, ConvertArgs, pair};
 pub use train::{RunArgs, Stage, StageArgs, TrainArgs};
 
 use crate::failure::EXIT_CODES;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use sferic_engine::{
     AttentionMode, CacheFormat, CachePrecision, ComputePath, DeviceChoice, EngineOptions, ModelOptions, SamplingParams,
     WeightPrecision,
@@ -223,6 +223,9 @@ fn logit_bias(text: &str) -> Result<(u32, f32), String> {
 pub struct ChatOptions {
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// Puts a UTF-8 text file before the first message, as a document to ask about
+    #[arg(long, value_name = "FILE")]
+    pub document: Option<PathBuf>,
     /// Instructions before the conversation
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
@@ -248,7 +251,10 @@ pub struct ChatArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(override_usage = "sferic generate [OPTIONS] [MODEL] <PROMPT | --file FILE>")]
+#[command(
+    override_usage = "sferic generate [OPTIONS] [MODEL] <PROMPT | --file FILE>",
+    group = ArgGroup::new("turn").args(["chat", "document"]).multiple(true)
+)]
 pub struct GenerateArgs {
     /// Model folder and prompt, or the prompt alone for the demo model; the prompt `-` reads standard input
     #[arg(value_name = "[MODEL] PROMPT", num_args = 0..=2, allow_hyphen_values = false)]
@@ -262,13 +268,16 @@ pub struct GenerateArgs {
     /// Takes the prompt as one user turn of the model's chat format
     #[arg(long)]
     pub chat: bool,
+    /// Puts a UTF-8 text file before the prompt, as a document to ask about; implies --chat
+    #[arg(long, value_name = "FILE")]
+    pub document: Option<PathBuf>,
     #[command(flatten)]
     pub engine: EngineArgs,
     /// Instructions before the turn
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    #[arg(long, value_name = "TEXT", requires = "turn")]
     pub system: Option<String>,
     /// Asks the model to reason before it answers
-    #[arg(long, requires = "chat")]
+    #[arg(long, requires = "turn")]
     pub thinking: bool,
     /// Writes one JSON object per event and line
     #[arg(long)]

@@ -50,9 +50,31 @@ pub fn without_line_end(mut text: String) -> String {
     text
 }
 
+/// Reads a document to ask about.
+///
+/// # Errors
+/// When it cannot be read, is not UTF-8 or holds nothing but blanks.
+pub fn read_document(path: &Path) -> Result<String> {
+    let document = read(path)?;
+    if document.trim().is_empty() {
+        return Err(bad_input(format!("the document is empty: expected some text: {}", path.display())));
+    }
+    Ok(document)
+}
+
+/// A question about a document, in the form in which Scout knows documents.
+pub fn about(document: &str, question: &str) -> String {
+    format!("<document>\n{}\n</document>\n\n{question}", document.trim_matches(['\n', '\r']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_document_stands_before_its_question() {
+        assert_eq!(about("\n  One.\n\nTwo.\r\n", "Why?"), "<document>\n  One.\n\nTwo.\n</document>\n\nWhy?");
+    }
 
     #[test]
     fn one_line_end_is_dropped() {

@@ -72,6 +72,34 @@ fn a_conversation_goes_on_after_an_error_and_the_end_tells() {
 }
 
 #[test]
+fn a_document_stands_before_the_next_message_once() {
+    let folder = model();
+    let (document, blank) = (folder.path().join("document.txt"), folder.path().join("blank.txt"));
+    std::fs::write(&document, "The key is red.\n").unwrap();
+    std::fs::write(&blank, " \n").unwrap();
+    let (document, blank) = (document.to_str().unwrap(), blank.to_str().unwrap());
+    let saved = folder.path().join("saved.json");
+    let save = format!("/save {}\n", saved.to_str().unwrap());
+    let users = || -> Vec<String> {
+        let messages: serde_json::Value = serde_json::from_slice(&std::fs::read(&saved).unwrap()).unwrap();
+        let messages = messages.as_array().unwrap().iter().filter(|message| message["role"] == "user");
+        messages.map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+    };
+    let asked = |question: &str| format!("<document>\nThe key is red.\n</document>\n\n{question}");
+    chat(folder.path(), &["--document", document], &format!("Which?\nWhy?\n{save}")).assert_done();
+    assert_eq!(users(), [asked("Which?"), "Why?".to_owned()]);
+    let run = chat(folder.path(), &[], &format!("hi\n/document {document}\nWhich?\n/regenerate\n{save}"));
+    assert!(run.assert_done().stderr.contains("tokens stands before the next message"), "{}", run.stderr);
+    assert_eq!(users(), ["hi".to_owned(), asked("Which?")]);
+    // What could not be said is not lost: the document waits for a message that can.
+    let run = chat(folder.path(), &[], &format!("/document {document}\n\n/document {blank}\nWhich?\n{save}"));
+    assert_eq!(run.code, Some(3));
+    assert!(run.stderr.contains("the message is empty") && run.stderr.contains("the document is empty"), "{}", run.stderr);
+    assert_eq!(users(), [asked("Which?")]);
+    chat(folder.path(), &["--document", blank], "hi\n").assert_fails(3, &["the document is empty", "blank.txt"]);
+}
+
+#[test]
 fn input_that_is_not_utf8_names_its_line() {
     let folder = model();
     let path = folder.path().to_str().unwrap();

@@ -124,6 +124,46 @@ fn errors_are_events_as_well() {
 }
 
 #[test]
+fn a_document_is_put_before_the_prompt() {
+    let folder = model();
+    let path = folder.path().to_str().unwrap();
+    let document = folder.path().join("document.txt");
+    std::fs::write(&document, "The key is red.\n").unwrap();
+    let document = document.to_str().unwrap();
+    let fixed = ["--temperature", "0", "--system", "be brief"];
+    let run = |rest: &[&str]| sferic(args(path, &[&fixed[..], rest].concat())).assert_done().stdout.clone();
+    let wrapped = "<document>\nThe key is red.\n</document>\n\nWhich?";
+    assert_eq!(run(&["--document", document, "Which?"]), run(&["--chat", wrapped]));
+    assert_eq!(run(&["--document", document, "--chat", "Which?"]), run(&["--chat", wrapped]));
+    sferic(args(path, &["Which?", "--document", "nowhere.txt"])).assert_fails(3, &["no such file", "nowhere.txt"]);
+    sferic(args(path, &["-", "--document", "-"])).assert_fails(2, &["both to come from standard input"]);
+    sferic(args(path, &["Which?", "--system", "be brief"])).assert_fails(2, &["--chat"]);
+}
+
+/// What the model that comes with the program is for.
+#[test]
+fn the_embedded_model_looks_things_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = folder.path().join("document.txt");
+    let story = include_str!("../src/heldout.txt");
+    let paragraph_after = |at: usize| at + story[at..].find("\n\n").unwrap();
+    let (first, second) = (paragraph_after(story.len() / 4), paragraph_after(story.len() / 2));
+    let (club, key) =
+        ("The chess club of Redcliff meets every Thursday.", "Walter the nurse keeps the spare key in the boathouse.");
+    let parts = [&story[..first], "\n\n", club, &story[first..second], "\n\n", key, &story[second..]];
+    std::fs::write(&document, parts.concat()).unwrap();
+    let questions = [
+        ("In which place is the spare key of Walter the nurse?", "boathouse"),
+        ("On which day does the chess club of Redcliff meet?", "Thursday"),
+    ];
+    for (question, answer) in questions {
+        let document = document.to_str().unwrap();
+        let run = sferic(["generate", "--device", "cpu", "--temperature", "0", "--document", document, question]);
+        assert!(run.assert_done().stdout.contains(answer), "{question} {}", run.stdout);
+    }
+}
+
+#[test]
 fn the_embedded_model_needs_no_folder() {
     let run = sferic(["generate", "Once upon a time", "--device", "cpu", "--max-tokens", "3", "--ignore-eos", "--json"]);
     run.assert_done();

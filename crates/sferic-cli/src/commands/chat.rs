@@ -14,6 +14,7 @@ const HELP: &str = "\
 /clear         forgets the conversation, not the instructions
 /undo          takes back the last message and its reply
 /regenerate    asks for another reply to the last message
+/document FILE puts a text file before the next message, as a document to ask about
 /system TEXT   sets the instructions; without TEXT removes them
 /save FILE     writes the messages as JSON
 /load FILE     goes on with the messages of a JSON file
@@ -45,7 +46,8 @@ fn converse(folder: Option<PathBuf>, options: ChatOptions) -> Result<ExitStatus>
     let chat = engine.chat(beginning(&options, options.system.clone(), Vec::new()))?;
     let params = options.sampling.over(engine.default_sampling());
     params.validate(engine.config().vocab_size)?;
-    let mut talk = Talk { engine, chat, options, params, n_regenerated: 0 };
+    let document = options.document.as_deref().map(text::read_document).transpose()?;
+    let mut talk = Talk { engine, chat, options, params, document, n_regenerated: 0 };
     let mut input = Input { is_interactive, n_lines: 0 };
     let mut status = ExitStatus::Done;
     loop {
@@ -137,6 +139,8 @@ struct Talk {
     chat: Chat,
     options: ChatOptions,
     params: SamplingParams,
+    /// What is put before the next message.
+    document: Option<String>,
     n_regenerated: u64,
 }
 
@@ -144,11 +148,11 @@ impl Talk {
     /// Says a message or obeys a command.
     fn take(&mut self, message: &str) -> Result<Flow> {
         let Some(command) = message.strip_prefix('/') else {
-            self.say(message, 0)?;
+            self.ask(message)?;
             return Ok(Flow::Continue);
         };
         if command.starts_with('/') {
-            self.say(command, 0)?;
+            self.ask(command)?;
             return Ok(Flow::Continue);
         }
         let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
@@ -162,6 +166,7 @@ impl Talk {
             "undo" if self.chat.undo() => note("the last message and its reply are taken back"),
             "undo" => note("there is nothing to take back"),
             "regenerate" => self.regenerate()?,
+            "document" => self.attach(argument)?,
             "system" => self.set_system(argument)?,
             "save" => self.save(argument)?,
             "load" => self.load(argument)?,
@@ -174,11 +179,29 @@ impl Talk {
         Ok(Flow::Continue)
     }
 
-    /// Says `message` and writes the reply. `seed_offset` makes another reply of the same seed.
-    fn say(&mut self, message: &str, seed_offset: u64) -> Result<()> {
+    /// Says `message`, with the document before it if there is one that waits. It goes on waiting if that fails.
+    fn ask(&mut self, message: &str) -> Result<()> {
         if message.trim().is_empty() {
             return Err(bad_input("the message is empty: expected some text"));
         }
+        match &self.document {
+            Some(document) => self.say(&text::about(document, message), 0)?,
+            None => self.say(message, 0)?,
+        }
+        self.document = None;
+        Ok(())
+    }
+
+    fn attach(&mut self, file: &str) -> Result<()> {
+        let document = text::read_document(named(file, "/document FILE")?)?;
+        let n_tokens = self.engine.encode(&document)?.len();
+        note(&format!("a document of {n_tokens} tokens stands before the next message"));
+        self.document = Some(document);
+        Ok(())
+    }
+
+    /// Says `message` and writes the reply. `seed_offset` makes another reply of the same seed.
+    fn say(&mut self, message: &str, seed_offset: u64) -> Result<()> {
         let as_json = self.options.json;
         let mut params = self.params.clone();
         params.seed = params.seed.map(|seed| seed.wrapping_add(seed_offset));

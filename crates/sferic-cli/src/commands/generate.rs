@@ -9,10 +9,11 @@ use sferic_engine::{ChatOptions, Engine, Stop, StopReason};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// Continues the prompt, or answers it with `--chat`.
+/// Continues the prompt, or answers it with `--chat` and `--document`.
 pub fn run(args: GenerateArgs) -> Result<ExitStatus> {
     let (folder, source) = model_and_prompt(&args)?;
-    let result = read_prompt(source).and_then(|prompt| continue_prompt(&args, folder.as_deref(), &prompt));
+    let result =
+        read_prompt(source, args.document.as_deref()).and_then(|prompt| continue_prompt(&args, folder.as_deref(), &prompt));
     if let (true, Err(error)) = (args.json, &result)
         && !failure::is_closed_pipe(error)
     {
@@ -58,15 +59,21 @@ fn model_and_prompt(args: &GenerateArgs) -> Result<(Option<PathBuf>, PromptSourc
     Ok((folder, source))
 }
 
-fn read_prompt(source: PromptSource) -> Result<String> {
+fn read_prompt(source: PromptSource, document: Option<&Path>) -> Result<String> {
     let prompt = match source {
         PromptSource::Argument(prompt) => prompt,
+        PromptSource::File(file) if document == Some(file.as_path()) && file == Path::new("-") => {
+            return Err(usage("the prompt and the document are both to come from standard input: give one of them as a file"));
+        }
         PromptSource::File(file) => text::without_line_end(text::read(&file)?),
     };
     if prompt.is_empty() {
         return Err(bad_input("the prompt is empty: expected one character or more"));
     }
-    Ok(prompt)
+    Ok(match document {
+        Some(file) => text::about(&text::read_document(file)?, &prompt),
+        None => prompt,
+    })
 }
 
 fn continue_prompt(args: &GenerateArgs, folder: Option<&Path>, prompt: &str) -> Result<ExitStatus> {
@@ -74,7 +81,8 @@ fn continue_prompt(args: &GenerateArgs, folder: Option<&Path>, prompt: &str) -> 
     if args.json {
         print_json(&load::start_event(folder, &engine))?;
     }
-    let stop = if args.chat { answer(args, &engine, prompt)? } else { continuation(args, &engine, prompt)? };
+    let stop =
+        if args.chat || args.document.is_some() { answer(args, &engine, prompt)? } else { continuation(args, &engine, prompt)? };
     if !args.json && std::io::stdout().is_terminal() {
         print("\n")?;
     }
