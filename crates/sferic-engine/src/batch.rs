@@ -40,14 +40,14 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Engine {
-    /// Most replies that are computed at a time; fewer where the memory has no room for their caches.
-    pub const BATCH_ROWS: usize = 64;
+    /// Most replies that are computed at a time; fewer where the memory has no room for their caches, and for large vocabularies.
+    pub const BATCH_ROWS: usize = 256;
 
     /// Computes a reply to each of `prompts`, all with `params` and each with its own of `seeds`; `params.seed` is not used.
     ///
     /// A reply has the tokens that a [`Session`] draws with the same seed, up to the rounding of sums where two tokens are all but equally likely.
-    /// On the kernels' path up to [`Engine::BATCH_ROWS`] replies are computed at a time, and neighbours with the same prompt share its computation;
-    /// on the reference path, and with `params.top_logprobs`, they are computed one by one.
+    /// On the kernels' path up to [`Engine::BATCH_ROWS`] replies are computed at a time, prompts share steps, and neighbours with the same prompt
+    /// share its computation; on the reference path, and with `params.top_logprobs`, they are computed one by one.
     ///
     /// The device draws the tokens. With `params.record_draws` the host does where a temperature, a filter, a penalty or a bias changes what they are
     /// drawn from: it reads a row of logits for each token, and the device waits for it between steps.

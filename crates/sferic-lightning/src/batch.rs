@@ -1,20 +1,21 @@
 //! Replies to many prompts at once: each step computes one token of every reply and draws the next ones.
 //!
 //! A step reads the tokens, positions and block tables of its rows from buffers of the batch, so that the step after it can be submitted before
-//! the host has read what was drawn. What a row draws in the step that was under way when it ended is thrown away. Every prompt but its last token
-//! is computed by itself, once for neighbours that are the same; the last token is the row's first step.
+//! the host has read what was drawn. What a row draws in the step that was under way when it ended is thrown away. Prompts but for their last tokens
+//! are computed before, several of them in a step, once for neighbours that are the same; the last token is the row's first step.
 
 mod host;
+mod prompts;
 mod rows;
 mod steps;
 
 pub use host::{LogitsBatch, StepLogits, Taken};
 
-use crate::draws::append;
-use crate::model::{Experts, Logits, Model, ModelError, Request};
+use crate::model::{Experts, Model, ModelError};
 use crate::pages::PAGE;
 use crate::record::{StepShape, attention_sizes};
 use crate::sequence::Sequence;
+use prompts::Prompts;
 use rows::{Buffers, Row};
 use sferic_gpu::Graph;
 use sferic_shaders::sample::next_token::{BAD_LOGITS, NOTHING_TO_DRAW, STATE_HEADER, Settings};
@@ -81,6 +82,9 @@ pub struct Batch {
     rows: Vec<Option<Row>>,
     /// The prompt of the reply that was begun last without its last token, where the next one has the same.
     same: Option<Prompt>,
+    /// Prompts of the replies that begin next, as far as they are computed.
+    ready: VecDeque<Prompt>,
+    prompts: Prompts,
     steps: HashMap<StepShape, Arc<Graph>>,
     /// The caches' buffers that the steps bind.
     generation: u64,
@@ -134,6 +138,8 @@ impl Batch {
             waiting: VecDeque::new(),
             rows: Vec::new(),
             same: None,
+            ready: VecDeque::new(),
+            prompts: Prompts::new(model)?,
             steps: HashMap::new(),
             generation,
             ahead: None,
@@ -237,10 +243,13 @@ impl Batch {
         while let Some(at) = self.rows.iter().position(Option::is_none) {
             let Some((id, order)) = self.waiting.pop_front() else { break };
             self.same = self.same.take().filter(|same| same.sequence.tokens() == without_last(&order.prompt));
-            // Replies that end will make room.
-            if self.n_active() > 0 && !self.has_room(&order, 0) {
-                self.waiting.push_front((id, order));
-                break;
+            if !self.has_room(&order, 0) {
+                // Replies that end will make room, and prompts of later ones that are computed again.
+                if self.n_active() > 0 {
+                    self.waiting.push_front((id, order));
+                    break;
+                }
+                self.ready.clear();
             }
             let prompt = self.computed(&order).await?;
             let row = Row::new(id, order, prompt, &self.model);
@@ -255,10 +264,12 @@ impl Batch {
         (order.prompt.len() - 1 + order.most.max(1)).min(self.model.settings().context)
     }
 
-    /// Whether the caches have room for a reply and `more` pages beside what it shares with the one before.
+    /// Whether the caches have room for a reply and `more` pages beside what it shares with the one before, or what is ready of it.
     fn has_room(&self, order: &Order, more: usize) -> bool {
-        let shared = self.same.as_ref().map_or(0, |same| same.sequence.len() / PAGE);
-        self.model.state().caches.has_room(self.room_for(order).div_ceil(PAGE) - shared + more)
+        let is_ready = |prompt: &&Prompt| prompt.sequence.tokens() == without_last(&order.prompt);
+        let ready = || self.ready.front().filter(is_ready).map_or(0, |prompt| prompt.sequence.table().pages.len());
+        let held = self.same.as_ref().map_or_else(ready, |same| same.sequence.len() / PAGE);
+        self.model.state().caches.has_room(self.room_for(order).div_ceil(PAGE) - held + more)
     }
 
     /// The prompt without its last token, with room for the reply.
@@ -267,7 +278,7 @@ impl Batch {
         let is_kept = is_same && self.has_room(order, 1);
         let mut prompt = match self.same.take() {
             Some(same) => same,
-            None => self.prompt(&order.prompt).await?,
+            None => self.prompt(order).await?,
         };
         if is_kept {
             let forked = Prompt { sequence: prompt.sequence.fork()?, experts: prompt.experts.clone() };
@@ -275,25 +286,6 @@ impl Batch {
         }
         prompt.sequence.reserve(self.room_for(order))?;
         Ok(prompt)
-    }
-
-    /// Computes a prompt without its last token.
-    async fn prompt(&self, prompt: &[u32]) -> Result<Prompt, ModelError> {
-        let BatchSettings { dense, experts: reads_experts, .. } = self.settings;
-        let mut sequence = self.model.sequence();
-        if dense {
-            sequence.keep_to_itself();
-        }
-        if !reads_experts {
-            sequence.resume(prompt);
-        }
-        let request = Request { logits: Logits::None, probe: false, dense, experts: reads_experts };
-        let rest = without_last(prompt).get(sequence.len()..).unwrap_or_default();
-        let mut experts = Experts::new();
-        for ids in rest.chunks(sequence.longest_step()) {
-            append(&mut experts, sequence.advance(ids, request).await?.experts);
-        }
-        Ok(Prompt { sequence, experts })
     }
 
     /// Begins the step after `now` where some reply goes on, and takes what `now` has drawn.

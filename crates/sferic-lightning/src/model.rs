@@ -145,7 +145,7 @@ pub(crate) struct State {
     /// What the block table on the device begins with.
     table: Vec<u32>,
     /// Counts the steps of all sequences.
-    turn: u64,
+    pub(crate) turn: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -74,6 +74,8 @@ pub(crate) struct Ports {
     pub(crate) block_table: Buffer,
     /// Words from the block table of a row to that of the next; 0 where all rows are of one text.
     pub(crate) table_stride: usize,
+    /// Whether the rows are of prompts, of which more than a few fill a device with a workgroup for each.
+    pub(crate) of_prompts: bool,
     pub(crate) partials: Buffer,
     pub(crate) stats: Buffer,
     pub(crate) logits: Buffer,
@@ -312,6 +314,7 @@ impl Workspace {
             positions: self.positions.clone(),
             block_table: self.block_table.clone(),
             table_stride: 0,
+            of_prompts: true,
             partials: self.partials.clone(),
             stats: self.stats.clone(),
             logits: self.logits.clone(),

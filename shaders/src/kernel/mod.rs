@@ -5,6 +5,7 @@
 //! `sferic-gpu` runs launches on wgpu.
 
 mod case;
+mod composed;
 mod device;
 mod error;
 mod program;
@@ -13,6 +14,7 @@ mod unroll;
 mod weights;
 
 pub use case::{Case, Check, Init, Outputs, Step, Work, Worst, compare, f16_bits, f16_value};
+pub use composed::composed;
 pub use device::{Capabilities, Features, Limits, SubgroupSizes};
 pub use error::KernelError;
 pub use program::{Access, Binding, Dialect, Elem, Launch, Prelude, Program};
@@ -39,11 +41,12 @@ pub fn grid(count: u32, limits: &Limits) -> [u32; 3] {
 /// # Errors
 /// [`KernelError`] naming the program, the limit and what was found.
 pub fn launch<P: bytemuck::Pod>(
-    program: Program,
+    program: impl Into<Arc<Program>>,
     params: &P,
     workgroups: [u32; 3],
     device: &Capabilities,
 ) -> Result<Launch, KernelError> {
+    let program = program.into();
     program.check(device)?;
     for (axis, &n) in workgroups.iter().enumerate() {
         if n == 0 || n > device.limits.max_workgroups_per_dimension {
@@ -56,7 +59,7 @@ pub fn launch<P: bytemuck::Pod>(
             ));
         }
     }
-    Ok(Launch { params: bytemuck::cast_slice(std::slice::from_ref(params)).to_vec(), program: Arc::new(program), workgroups })
+    Ok(Launch { params: bytemuck::cast_slice(std::slice::from_ref(params)).to_vec(), program, workgroups })
 }
 
 #[cfg(test)]

@@ -71,13 +71,20 @@ fn draws_and_experts_are_recorded_as_a_session_records_them() {
 #[test]
 fn memory_limits_the_replies_at_a_time() {
     let unknown = MemoryPlan { available_bytes: None, ..engine().plan().clone() };
-    let rows = |left: Option<u64>, n: usize, length: usize, max_tokens| {
+    let rows_of = |vocab_size, left: Option<u64>, n: usize, length: usize, max_tokens| {
         let available_bytes = left.map(|tokens| unknown.total_bytes + 2 * tokens * unknown.cache_bytes_per_token);
         let plan = MemoryPlan { available_bytes, context: 256, ..unknown.clone() };
         let (prompts, params) = (vec![vec![1; length]; n], SamplingParams { max_tokens, ..SamplingParams::default() });
-        together::rows(&plan, Asked { prompts: &prompts, params: &params, seeds: &[], experts: false, shows_special: false })
+        together::rows(
+            &plan,
+            vocab_size,
+            Asked { prompts: &prompts, params: &params, seeds: &[], experts: false, shows_special: false },
+        )
     };
-    assert_eq!([rows(None, 100, 200, None), rows(None, 9, 200, None)], [64, 9]);
+    let rows = |left, n, length, max_tokens| rows_of(261, left, n, length, max_tokens);
+    assert_eq!([rows(None, 300, 200, None), rows(None, 9, 200, None)], [256, 9]);
+    // Rows of logits are long.
+    assert_eq!([129_280, 1 << 18].map(|vocab_size| rows_of(vocab_size, None, 300, 200, None)), [129, 64]);
     // The context of one session holds what is one reply here, and what is four.
     assert_eq!([rows(Some(0), 100, 200, None), rows(Some(0), 100, 60, Some(4))], [1, 4]);
     assert_eq!(rows(Some(512), 100, 100, Some(28)), 6);

@@ -11,6 +11,9 @@ use crate::session::Output;
 use sferic_lightning::{BatchDraw, Drawing, Order, StepLogits};
 use std::collections::HashMap;
 
+/// Words of the logits of a step: 64 rows of the largest vocabulary, within the smallest binding that adapters have to offer.
+const MOST_LOGITS: usize = 1 << 24;
+
 /// A reply in the making.
 struct Pending {
     /// `None` without stop strings.
@@ -52,7 +55,7 @@ impl Engine {
         let Asked { prompts, params, seeds, experts, .. } = asked;
         let drawing = |pending: &Pending| Drawing { experts, ..pending.sampler.drawing(self.config().vocab_size) };
         let Some(first) = pending.first().map(drawing) else { return Ok(()) };
-        let mut batch = self.runtime().batch(rows(self.plan(), asked), first)?;
+        let mut batch = self.runtime().batch(rows(self.plan(), self.config().vocab_size, asked), first)?;
         let mut places = HashMap::new();
         for (place, ((prompt, &seed), pending)) in prompts.iter().zip(seeds).zip(&*pending).enumerate() {
             let counts = drawing(pending).adjustments.map_or_else(Vec::new, |(counts, _)| counts);
@@ -81,7 +84,7 @@ impl Engine {
 
     async fn draw_on_host(&self, asked: Asked<'_>, pending: &mut [Pending]) -> Result<(), EngineError> {
         let Asked { prompts, params, experts, .. } = asked;
-        let mut batch = self.runtime().logits_batch(rows(self.plan(), asked), experts)?;
+        let mut batch = self.runtime().logits_batch(rows(self.plan(), self.config().vocab_size, asked), experts)?;
         let mut places = HashMap::new();
         for (place, prompt) in prompts.iter().enumerate() {
             let most = params.max_tokens.unwrap_or(self.plan().context);
@@ -148,13 +151,14 @@ impl Engine {
 
 /// Replies at a time: as many as the memory has room for beside the plan's one session, where the system tells how much there is. The caches double
 /// when they grow, so that half of what is left is counted on.
-pub(super) fn rows(plan: &MemoryPlan, asked: Asked<'_>) -> usize {
+pub(super) fn rows(plan: &MemoryPlan, vocab_size: usize, asked: Asked<'_>) -> usize {
     let longest = asked.prompts.iter().map(Vec::len).max().unwrap_or(1);
     let longest = longest.saturating_add(asked.params.max_tokens.unwrap_or(plan.context)).min(plan.context);
     let left = plan.available_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(plan.total_bytes));
     let more = left / 2 / plan.cache_bytes_per_token.max(1);
     let fit = (plan.context as u64).saturating_add(more) / longest.max(1) as u64;
-    usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, Engine::BATCH_ROWS).min(asked.prompts.len())
+    let most = Engine::BATCH_ROWS.min(MOST_LOGITS / vocab_size.max(1)).max(1);
+    usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, most).min(asked.prompts.len())
 }
 
 /// Draws on as many threads as there are cores; in a browser, where there is one, on this.

@@ -90,6 +90,7 @@ impl Buffers {
             positions: words("positions of a batch", n)?,
             block_table: words("block tables of a batch", n * table_stride)?,
             table_stride,
+            of_prompts: false,
             partials: words("partial sums of a batch", sums[0])?,
             stats: words("statistics of a batch", sums[1])?,
             logits: words("logits of a batch", n * shape.stride as usize)?,
@@ -134,9 +135,14 @@ impl Buffers {
         self.place(device, at, 0, 0, &[]);
     }
 
+    /// The page of rows without a reply.
+    pub(super) fn spare_page(&self) -> u32 {
+        self.spare.pages.first().copied().unwrap_or(0)
+    }
+
     fn place(&self, device: &Device, at: usize, token: u32, position: usize, pages: &[u32]) {
         let Ports { tokens, positions, block_table, table_stride, .. } = &self.ports;
-        let spare = self.spare.pages.first().copied().unwrap_or(0);
+        let spare = self.spare_page();
         let mut table = pages.to_vec();
         table.resize(*table_stride, spare);
         device.write(tokens, 4 * at as u64, bytemuck::bytes_of(&token));

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 mod host;
+mod prompts;
 
 use super::{Batch, BatchDraw, BatchSettings, Order};
 use crate::architecture::{Architecture, LayerKind, Selection};

@@ -130,8 +130,7 @@ impl<'a> Recorder<'a> {
         let (spec, sizes) = mla(self.architecture, self.formats, slots, shape.rows, shape.bucket, self.device);
         let sizes = Sizes { table_stride: ports.table_stride as u32, ..sizes };
         let which = if slots == Slots::Selected { &w.selected } else { &ports.positions };
-        // Rows of many texts are too few to fill a device with one workgroup for each.
-        if shape.rows > FEW && ports.table_stride == 0 {
+        if shape.rows > FEW && ports.of_prompts {
             let MlaDecode { c, r, format, .. } = spec;
             let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, table_stride, scale, .. } = sizes;
             let sizes = mla_prefill::Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, table_stride, scale };

@@ -4,7 +4,7 @@
 //! measured. Replies take the most likely token at every step; tasks are of the test split; texts and tasks follow from the seed.
 //!
 //! Measurements are kept one by one in `records.jsonl`, where replies can be read, and an evaluation that was interrupted goes on behind them. On the
-//! kernels tasks without tools are asked many at a time, and an interruption loses the replies of those.
+//! kernels tasks are asked many at a time, those with tools turn by turn, and an interruption loses the replies of those.
 //! `results.json` ([`Results`]) has the figures, `report.md` shows them, also of several models side by side ([`write_report`]).
 //!
 //! It is the wrong tool for speed, and for evaluation between the steps of a stage, which [`crate::evaluate`] does on the tensors of training.

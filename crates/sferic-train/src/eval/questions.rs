@@ -11,7 +11,7 @@ use super::record::{Place, Record, Reply, reply_key};
 use super::run::{Event, Run};
 use crate::TrainError;
 
-/// Questions between whose records an evaluation may stop, where many are asked at a time: several times what one batch computes, since the last
+/// Questions between whose records an evaluation may stop, where many are asked at a time: more than what is computed at a time, since the last
 /// replies of a batch are computed by few rows.
 const MOST_TOGETHER: usize = 512;
 
@@ -51,7 +51,7 @@ impl Run<'_> {
         let n_together = if engines.iter().any(|(_, engine)| engine.runs_on_kernels()) { MOST_TOGETHER } else { 1 };
         let mut done = 0;
         for some in questions.chunks(n_together) {
-            let mut replies = self.replies_of_one_turn(some, &engines).await?;
+            let mut replies = self.replies_together(some, &engines).await?;
             for question in some {
                 let key = question.key();
                 if !self.journal.has(&key) {
@@ -69,8 +69,9 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Replies to the questions of one turn that have none, by their keys, while there is time.
-    async fn replies_of_one_turn(
+    /// Replies to the questions that have none, by their keys, while there is time; of an engine that computes one reply at a time those of one turn,
+    /// since a conversation of its own does not compute earlier turns again.
+    async fn replies_together(
         &self,
         questions: &[Question<'_>],
         engines: &[(Attention, Engine)],
@@ -78,7 +79,8 @@ impl Run<'_> {
         let mut replies = HashMap::new();
         for (engine_idx, (_, engine)) in engines.iter().enumerate() {
             let is_open = |question: &&Question<'_>| {
-                question.engine_idx == engine_idx && is_one_turn(question.task) && !self.journal.has(&question.key())
+                let is_taken = engine.runs_on_kernels() || is_one_turn(question.task);
+                question.engine_idx == engine_idx && is_taken && !self.journal.has(&question.key())
             };
             let open: Vec<&Question<'_>> = questions.iter().filter(is_open).collect();
             if open.is_empty() || self.is_out_of_time() {

@@ -223,6 +223,8 @@ fn questions_that_are_asked_together_are_answered_as_alone() {
     let mut tasks: Vec<Task> = (0..6).map(|seed| named("addition", seed, &Setting::default())).collect();
     tasks.insert(2, named("needle", 1, &long));
     tasks.push(named("comparison", 3, &Setting::default()));
+    // One that an environment plays; what is said of its tools would not fit.
+    tasks.push(Task { tools: Vec::new(), ..named("search", 2, &Setting::default()) });
     for device in devices() {
         let precise = (sferic_engine::WeightPrecision::F32, sferic_engine::CachePrecision::F32);
         let options = EngineOptions { device: device.clone(), weights: precise.0, cache: precise.1, ..EngineOptions::default() };

@@ -12,13 +12,14 @@ use sferic_text::Message;
 use sferic_weights::write_atomic;
 
 use super::config::{DistillConfig, SpecialistConfig};
-use super::episode::{Episode, Speaker, play};
+use super::episode::{Episode, Speaker, play_seeded, seed_of};
 use super::mix::{Asked, Mix, setting};
 use super::rollout::{EngineRoller, Roller, Sampling};
 use crate::TrainError;
 use crate::hash::{fnv1a, mix};
 
-/// Prompts of a part: what is done again at most when a collection was cut short.
+/// Prompts of a part. Where many replies are drawn at a time, several parts are asked together, which is what is done again at most when a collection
+/// was cut short.
 const PART_PROMPTS: usize = 64;
 
 /// What was collected of one specialist.
@@ -88,10 +89,14 @@ impl Collector<'_> {
             if lines.len() >= wanted || n_prompts == 0 {
                 break;
             }
-            let part = folder.join(format!("part-{part_idx:06}.jsonl"));
+            let part = part_path(&folder, part_idx);
             if !part.exists() {
-                let kept = self.part(part_idx, n_prompts, roller)?;
-                write_atomic(&part, text(&kept).as_bytes())?;
+                let n_parts = n_parts(&collected, wanted, roller.wants());
+                let parts = part_idx..most_prompts.div_ceil(PART_PROMPTS).min(part_idx + n_parts);
+                let missing: Vec<usize> = parts.filter(|&part_idx| !part_path(&folder, part_idx).exists()).collect();
+                for (part_idx, kept) in missing.iter().zip(self.parts(&missing, most_prompts, roller)?) {
+                    write_atomic(part_path(&folder, *part_idx), text(&kept).as_bytes())?;
+                }
             }
             let read = std::fs::read_to_string(&part).map_err(TrainError::io("read conversations", &part))?;
             lines.extend(read.lines().map(str::to_owned));
@@ -104,24 +109,61 @@ impl Collector<'_> {
         Ok(collected)
     }
 
-    /// Asks the prompts of a part, those without a right reply up to `tries` times.
-    fn part(&self, part_idx: usize, n_prompts: usize, roller: &mut dyn Roller) -> Result<Vec<String>, TrainError> {
-        let first = part_idx * PART_PROMPTS;
-        let tasks = first as u64..(first + n_prompts) as u64;
-        let asked: Vec<Asked> = tasks.map(|task_idx| self.mix.task(task_idx, &self.setting)).collect::<Result<_, _>>()?;
+    /// Asks the prompts of parts together, those without a right reply up to `tries` times. Returns the conversations of each part.
+    ///
+    /// What a part says does not depend on those beside it.
+    fn parts(&self, parts: &[usize], most_prompts: usize, roller: &mut dyn Roller) -> Result<Vec<Vec<String>>, TrainError> {
         let DistillConfig { temperature, top_p, max_tokens, tries, .. } = *self.config;
         let sampling = Sampling { temperature, top_p, top_k: 0, max_tokens, record_draws: false, record_experts: false };
-        let mut kept: Vec<Option<String>> = vec![None; asked.len()];
+        let mut parts = parts.iter().map(|&part_idx| self.part(part_idx, most_prompts)).collect::<Result<Vec<Part>, _>>()?;
         for try_idx in 0..tries {
-            let open: Vec<usize> = (0..asked.len()).filter(|&at| kept[at].is_none()).collect();
-            let again: Vec<Asked> = open.iter().map(|&at| asked[at].clone()).collect();
-            let seed = mix(self.seed ^ mix(((part_idx as u64) << 16) ^ try_idx as u64));
-            for (at, episode) in open.into_iter().zip(play(roller, &self.speaker, &again, 1, &sampling, seed)?) {
-                kept[at] = is_example(&asked[at], &episode).then(|| line(&asked[at], &episode));
+            let open: Vec<Vec<usize>> = parts.iter().map(Part::open).collect();
+            let mut seeded = Vec::new();
+            for (part, open) in parts.iter().zip(&open) {
+                let seed = mix(self.seed ^ mix(((part.idx as u64) << 16) ^ try_idx as u64));
+                seeded.extend(open.iter().enumerate().map(|(n, &at)| (&part.asked[at], seed_of(seed, n, 0))));
+            }
+            let mut episodes = play_seeded(roller, &self.speaker, &seeded, &sampling)?.into_iter();
+            for (part, open) in parts.iter_mut().zip(open) {
+                for (at, episode) in open.into_iter().zip(&mut episodes) {
+                    part.kept[at] = is_example(&part.asked[at], &episode).then(|| line(&part.asked[at], &episode));
+                }
             }
         }
-        Ok(kept.into_iter().flatten().collect())
+        Ok(parts.into_iter().map(|part| part.kept.into_iter().flatten().collect()).collect())
     }
+
+    fn part(&self, idx: usize, most_prompts: usize) -> Result<Part, TrainError> {
+        let tasks = idx * PART_PROMPTS..most_prompts.min((idx + 1) * PART_PROMPTS);
+        let asked: Vec<Asked> = tasks.map(|task_idx| self.mix.task(task_idx as u64, &self.setting)).collect::<Result<_, _>>()?;
+        Ok(Part { idx, kept: vec![None; asked.len()], asked })
+    }
+}
+
+/// Prompts with what is kept of the replies to them.
+struct Part {
+    idx: usize,
+    asked: Vec<Asked>,
+    kept: Vec<Option<String>>,
+}
+
+impl Part {
+    /// The places of prompts without a right reply.
+    fn open(&self) -> Vec<usize> {
+        (0..self.asked.len()).filter(|&at| self.kept[at].is_none()).collect()
+    }
+}
+
+fn part_path(folder: &Path, part_idx: usize) -> PathBuf {
+    folder.join(format!("part-{part_idx:06}.jsonl"))
+}
+
+/// Parts to ask together: enough for a roller that wants so many prompts, and no more than are needed if replies go on to be as good as they were.
+fn n_parts(collected: &Collected, wanted: usize, prompts_together: usize) -> usize {
+    let Collected { n_conversations, n_prompts, .. } = *collected;
+    let missing = wanted - n_conversations;
+    let needed = if n_prompts == 0 { missing } else { missing.saturating_mul(n_prompts) / n_conversations.max(1) };
+    prompts_together.min(needed).div_ceil(PART_PROMPTS).max(1)
 }
 
 /// Whether an episode is one to learn from: right, in form, and with thoughts in every turn where they are asked for and nowhere else.

@@ -79,6 +79,69 @@ fn only_right_replies_are_kept_and_a_broken_collection_goes_on() {
     assert_eq!(lines.len(), 100);
 }
 
+/// A roller that wants many requests in a call, and counts its calls.
+struct Together<R> {
+    roller: R,
+    wants: usize,
+    n_calls: usize,
+}
+
+impl<R: Roller> Roller for Together<R> {
+    fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<super::super::rollout::Reply>, TrainError> {
+        self.n_calls += 1;
+        self.roller.roll(requests, sampling)
+    }
+
+    fn wants(&self) -> usize {
+        self.wants
+    }
+}
+
+/// What is asked together, and how much of it, changes nothing but the number of calls; a collection that broke off goes on with other parts.
+#[test]
+fn parts_that_are_asked_together_say_what_they_say_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, engine, speaker) = toy_speaker(folder.path());
+    let config = distill_config("tries = 2\nprompts_per_conversation = 3");
+    let collector = collector(&speaker, &config);
+    let references = references(&collector, engine.prompt_format().unwrap(), 300);
+    let run = |output: &str, wants: usize, most: usize| {
+        // Seeds decide what is right, one of four at each try.
+        let script = |n: usize, request: &Request| {
+            let wrong = "I do not know.<｜end▁of▁sentence｜>";
+            let text = if request.seed.is_multiple_of(4) { &references[&request.prompt] } else { wrong };
+            (n < most).then_some((text.to_owned(), true))
+        };
+        let roller = Scripted { speaker: speaker.clone(), n_rolled: 0, script };
+        let mut roller = Together { roller, wants, n_calls: 0 };
+        let mut seen = Vec::new();
+        let output = folder.path().join(output);
+        let found = collector.collect("sums", &output, &mut roller, &mut |so_far| seen.push(so_far.n_prompts));
+        (found.map(|found| std::fs::read_to_string(found.path).unwrap()), seen, roller.n_calls)
+    };
+    let (alone, seen, n_calls) = run("alone", 1, usize::MAX);
+    let alone = alone.unwrap();
+    assert!(seen.len() >= 3 && n_calls == 2 * seen.len() && alone.lines().count() == 100, "{seen:?}");
+    for wants in [100, 512] {
+        let (together, seen_together, n_together) = run(&format!("together-{wants}"), wants, usize::MAX);
+        assert_eq!((together.unwrap(), &seen_together), (alone.clone(), &seen));
+        assert!(n_together < n_calls, "{n_together} calls with {wants}, {n_calls} with 1");
+    }
+    assert!(run("broken", 1, 130).0.is_err());
+    let (again, _, n_again) = run("broken", 512, usize::MAX);
+    assert!(again.unwrap() == alone && n_again < n_calls - 2, "{n_again}");
+}
+
+#[test]
+fn no_more_parts_are_asked_than_are_needed() {
+    let collected =
+        |n_conversations, n_prompts| Collected { name: "sums".to_owned(), n_conversations, n_prompts, path: PathBuf::new() };
+    let n = |n_conversations, n_prompts, wants| n_parts(&collected(n_conversations, n_prompts), 1000, wants);
+    // Nothing is known at first; half of the replies are good; nearly all is there; none was good.
+    assert_eq!([n(0, 0, 512), n(0, 0, 9999), n(0, 0, 1)], [8, 16, 1]);
+    assert_eq!([n(500, 1000, 9999), n(990, 1100, 9999), n(0, 64, 512)], [16, 1, 8]);
+}
+
 /// A specialist that never is right costs its prompts and gives nothing.
 #[test]
 fn hopeless_tasks_come_to_an_end() {

@@ -141,13 +141,32 @@ pub fn play(
     sampling: &Sampling,
     seed: u64,
 ) -> Result<Vec<Episode>, TrainError> {
-    let mut plays = Vec::with_capacity(asked.len() * group_size);
-    for (task_idx, asked) in asked.iter().enumerate() {
-        let tokens = speaker.prompt(&asked.task, asked.mode)?;
-        for reply_idx in 0..group_size {
-            let seed = mix(seed ^ mix(((task_idx as u64) << 32) | reply_idx as u64));
-            plays.push(Play::new(asked, tokens.clone(), seed)?);
-        }
+    let group = |(task_idx, asked)| (0..group_size).map(move |reply_idx| (asked, seed_of(seed, task_idx, reply_idx)));
+    let seeded: Vec<(&Asked, u64)> = asked.iter().enumerate().flat_map(group).collect();
+    play_seeded(roller, speaker, &seeded, sampling)
+}
+
+/// The seed of an episode that [`play`] plays with `seed`.
+pub(super) fn seed_of(seed: u64, task_idx: usize, reply_idx: usize) -> u64 {
+    mix(seed ^ mix(((task_idx as u64) << 32) | reply_idx as u64))
+}
+
+/// Plays each task with a seed of its own. All episodes that go on take their next turns together, with the results of their tools before them.
+pub(super) fn play_seeded(
+    roller: &mut dyn Roller,
+    speaker: &Speaker,
+    seeded: &[(&Asked, u64)],
+    sampling: &Sampling,
+) -> Result<Vec<Episode>, TrainError> {
+    let mut plays = Vec::with_capacity(seeded.len());
+    let mut last: Option<(&Asked, Vec<u32>)> = None;
+    for &(asked, seed) in seeded {
+        let tokens = match last.take().filter(|(before, _)| std::ptr::eq(*before, asked)) {
+            Some((_, tokens)) => tokens,
+            None => speaker.prompt(&asked.task, asked.mode)?,
+        };
+        plays.push(Play::new(asked, tokens.clone(), seed)?);
+        last = Some((asked, tokens));
     }
     loop {
         let mut active: Vec<&mut Play<'_>> = plays.iter_mut().filter(|play| !play.is_over).collect();

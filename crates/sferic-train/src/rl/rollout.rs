@@ -58,7 +58,16 @@ pub trait Roller {
     /// # Errors
     /// [`TrainError::Engine`] when a prompt does not fit or the device fails.
     fn roll(&mut self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Reply>, TrainError>;
+
+    /// Requests that one call should have at least where there are so many, since the last replies of a call are computed by few rows; 1 where
+    /// replies are drawn one after the other.
+    fn wants(&self) -> usize {
+        1
+    }
 }
+
+/// Replies of a call for each that is computed at a time.
+const BATCHES: usize = 2;
 
 /// Draws replies with an engine: on the kernels many at a time, else one after the other, where what a prompt shares with the one before is not
 /// computed again.
@@ -77,6 +86,11 @@ impl Roller for EngineRoller {
             pollster::block_on(engine.generate_batch(&prompts, &params, &seeds))?
         };
         Ok(replies.into_iter().map(Reply::from).collect())
+    }
+
+    fn wants(&self) -> usize {
+        let Self(engine) = self;
+        if engine.runs_on_kernels() { BATCHES * Engine::BATCH_ROWS } else { 1 }
     }
 }
 

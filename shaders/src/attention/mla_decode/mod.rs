@@ -15,7 +15,7 @@ mod tests;
 
 pub use oracle::mla_decode;
 
-use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, launch, unrolled};
+use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, composed, launch, unrolled};
 
 /// Format of the cached latent rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -417,8 +417,13 @@ impl MlaDecode {
             return Err(KernelError::limit(Self::NAME, "bytes of partial sums", bytes, device.limits.max_binding_bytes));
         }
         Ok([
-            launch(self.partial_program(), &partial, [padded_heads / self.heads(), n_splits, t], device)?,
-            launch(self.combine_program(parts), &combine, [h, t, parts], device)?,
+            launch(
+                composed(&self, "partial", || self.partial_program()),
+                &partial,
+                [padded_heads / self.heads(), n_splits, t],
+                device,
+            )?,
+            launch(composed(&(self, parts), "combine", || self.combine_program(parts)), &combine, [h, t, parts], device)?,
         ])
     }
 }

@@ -16,7 +16,7 @@ mod tests;
 pub use oracle::mla_prefill;
 
 use super::mla_decode::{LatentFormat, MlaDecode, Slots, Tiles};
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Program, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Program, composed, launch};
 
 /// A permutation of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,6 +137,6 @@ impl MlaPrefill {
         let Sizes { t, h, q_stride, q_offset, u_stride, u_offset, n_slots, table_stride, scale } = *sizes;
         let scale = scale * std::f32::consts::LOG2_E;
         let params = Params { h, q_stride, q_offset, n_slots, u_stride, u_offset, table_stride, scale };
-        launch(self.program(), &params, [h.div_ceil(self.rows().heads()), 1, t], device)
+        launch(composed(&self, "", || self.program()), &params, [h.div_ceil(self.rows().heads()), 1, t], device)
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 
 pub use oracle::mla_query;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, launch, unrolled};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, composed, launch, unrolled};
 use crate::rope::rotate::Layout;
 
 /// A permutation of the kernel.
@@ -127,6 +127,6 @@ impl MlaQuery {
         if end > q_stride {
             return refuse("end of the query heads", format!("at most the stride {q_stride}"), end);
         }
-        launch(self.program(), &params, [self.blocks() + 1, heads, t], device)
+        launch(composed(&self, "", || self.program()), &params, [self.blocks() + 1, heads, t], device)
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 pub use oracle::mla_value;
 
 use super::mla_decode::{self, MlaDecode};
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, composed, launch};
 
 /// A permutation of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,6 +124,6 @@ impl MlaValue {
             return refuse("output stride", format!("at least {}", h * v), stride);
         }
         let params = Params { n_splits, padded_heads: decode.padded_heads(h), v, o_stride: stride, o_offset: offset };
-        launch(self.program(), &params, [v.div_ceil(self.rows), h, t], device)
+        launch(composed(&self, "", || self.program()), &params, [v.div_ceil(self.rows), h, t], device)
     }
 }

@@ -1,6 +1,6 @@
 //! Permutations and launches of the kernel.
 
-use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, launch, unrolled};
+use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, composed, launch, unrolled};
 
 /// Keys of a page of the cache.
 pub(super) const PAGE: u32 = 64;
@@ -322,12 +322,22 @@ impl IndexScores {
         }
         let n_pages = s.div_ceil(PAGE);
         let Unit::Coopmat(tiling) = self.unit else {
-            return launch(self.program(), &params, [t.div_ceil(self.queries()), s.div_ceil(FMA_KEYS), 1], device);
+            return launch(
+                composed(&self, "", || self.program()),
+                &params,
+                [t.div_ceil(self.queries()), s.div_ceil(FMA_KEYS), 1],
+                device,
+            );
         };
         let blocks = t.div_ceil(self.queries());
         let wanted = (u64::from(n_pages) * u64::from(blocks)).div_ceil(u64::from(tiling.workgroups));
         let pages = wanted.clamp(1, u64::from(MAX_PAGES)) as u32;
-        launch(self.program(), &TiledParams { params, pages }, [blocks, n_pages.div_ceil(pages), 1], device)
+        launch(
+            composed(&self, "", || self.program()),
+            &TiledParams { params, pages },
+            [blocks, n_pages.div_ceil(pages), 1],
+            device,
+        )
     }
 }
 

@@ -9,7 +9,7 @@ mod tests;
 
 pub use oracle::top_k;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, Step, grid, launch, unrolled};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, Step, composed, grid, launch, unrolled};
 use crate::shared::Lanes;
 
 /// Largest number of selected tokens.
@@ -154,7 +154,7 @@ impl TopK {
             return self.stream(params, device);
         }
         check(params, device)?;
-        launch(self.held_program(own), &params, grid(params.rows, &device.limits), device)
+        launch(composed(&(self, own), "held", || self.held_program(own)), &params, grid(params.rows, &device.limits), device)
     }
 
     /// As [`TopK::launch`], with the program for rows of any length.
@@ -163,7 +163,7 @@ impl TopK {
     /// As [`TopK::launch`].
     pub fn stream(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
         check(params, device)?;
-        launch(self.program(), &params, grid(params.rows, &device.limits), device)
+        launch(composed(&self, "", || self.program()), &params, grid(params.rows, &device.limits), device)
     }
 
     /// Checks the sizes and returns the fastest launches, in order: one, or two where few long rows would leave most of a device idle.
@@ -197,8 +197,8 @@ impl TopK {
             return Err(KernelError::limit(NAME, "bytes of the scratch", bytes, most));
         }
         let sizes = SplitParams { rows, k, stride, parts };
-        let split = launch(self.split_program(), &sizes, [parts, rows, 1], device)?;
-        let merge = launch(self.merge_program(k), &sizes, grid(rows, &device.limits), device)?;
+        let split = launch(composed(&self, "split", || self.split_program()), &sizes, [parts, rows, 1], device)?;
+        let merge = launch(composed(&(self, k), "merge", || self.merge_program(k)), &sizes, grid(rows, &device.limits), device)?;
         Ok(vec![Step { launch: split, buffers: vec![0, 1, 3] }, Step { launch: merge, buffers: vec![0, 1, 3, 2] }])
     }
 

@@ -7,7 +7,7 @@ mod tests;
 
 pub use oracle::embed;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, composed, launch};
 
 /// A permutation of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +61,6 @@ impl Embed {
                 return Err(KernelError::shape(Self::KERNEL, what, "a multiple of 4", u64::from(n)));
             }
         }
-        launch(self.program(), &params, [params.t, 1, 1], device)
+        launch(composed(&self, "", || self.program()), &params, [params.t, 1, 1], device)
     }
 }

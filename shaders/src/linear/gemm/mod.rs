@@ -12,7 +12,7 @@ pub use oracle::gemm;
 pub use tile::Tile;
 
 use crate::kernel::{
-    Binding, Capabilities, Elem, Features, KernelError, Launch, Prelude, Program, WeightFormat, grid, launch, unrolled,
+    Binding, Capabilities, Elem, Features, KernelError, Launch, Prelude, Program, WeightFormat, composed, grid, launch, unrolled,
 };
 
 /// A permutation of the kernel.
@@ -174,6 +174,6 @@ impl Gemm {
         }
         self.tile.check(NAME, device)?;
         let [x, y, _] = grid(self.tile.tiles(t, o), &device.limits);
-        launch(self.program(), &params, [x, y, batch], device)
+        launch(composed(&self, "", || self.program()), &params, [x, y, batch], device)
     }
 }

@@ -15,7 +15,9 @@ mod tests;
 
 pub use oracle::gemv;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, grid, launch, unrolled};
+use crate::kernel::{
+    Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, composed, grid, launch, unrolled,
+};
 use crate::shared::{Lanes, packed_q4_bytes};
 
 /// The most rows of x.
@@ -281,7 +283,7 @@ impl Gemv {
         } else {
             grid(blocks, &device.limits)
         };
-        launch(self.program(), &params, [x, y, z], device)
+        launch(composed(&self, "", || self.program()), &params, [x, y, z], device)
     }
 
     fn check(self, device: &Capabilities) -> Result<(), KernelError> {

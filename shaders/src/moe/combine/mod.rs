@@ -9,7 +9,7 @@ mod tests;
 
 pub use oracle::combine;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, grid, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, composed, grid, launch};
 
 /// The kernel for one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +64,6 @@ impl Combine {
             return Err(KernelError::shape(Self::NAME, "y_stride", expected, u64::from(params.y_stride)));
         }
         let quads = params.t.saturating_mul(params.d / 4);
-        launch(self.program(), &params, grid(quads.div_ceil(Self::WG_SIZE), &device.limits), device)
+        launch(composed(&self, "", || self.program()), &params, grid(quads.div_ceil(Self::WG_SIZE), &device.limits), device)
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 pub use oracle::down;
 
 use super::{Hidden, Shape, sums_bytes, with_sums};
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, WeightFormat, composed, launch};
 use crate::shared::Lanes;
 
 /// A permutation of the kernel.
@@ -109,6 +109,6 @@ impl Down {
         if tokens > 1 && params.y_stride < d {
             return Err(KernelError::shape(Self::NAME, "y_stride", format!("at least D = {d}"), u64::from(params.y_stride)));
         }
-        launch(self.program(), &params, [d.div_ceil(self.rows), tokens, 1], device)
+        launch(composed(&self, "", || self.program()), &params, [d.div_ceil(self.rows), tokens, 1], device)
     }
 }

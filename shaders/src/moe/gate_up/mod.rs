@@ -14,7 +14,9 @@ pub use oracle::gate_up;
 
 use super::route::Route;
 use super::{Hidden, Shape, sums_bytes, with_sums};
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Limits, Prelude, Program, WeightFormat, launch, unrolled};
+use crate::kernel::{
+    Binding, Capabilities, KernelError, Launch, Limits, Prelude, Program, WeightFormat, composed, launch, unrolled,
+};
 use crate::shared::{Lanes, packed_q4_bytes};
 
 /// A permutation of the kernel.
@@ -263,7 +265,7 @@ impl GateUp {
         }
         let blocks = i.div_ceil(self.rows * self.teams);
         if !self.packed {
-            return launch(self.program(), &params, [blocks, tokens.saturating_mul(n_active), 1], device);
+            return launch(composed(&self, "", || self.program()), &params, [blocks, tokens.saturating_mul(n_active), 1], device);
         }
         let scale = match self.route {
             Some(route) => self.check_choice(route, params, tokens)?,
@@ -272,7 +274,7 @@ impl GateUp {
         let group = WeightFormat::GROUP as u32;
         let shares = if self.hidden == Hidden::Packed { i / group } else { blocks };
         let workgroups = (self.workgroups / tokens.max(1)).clamp(1, shares * n_active);
-        launch(self.program(), &Params { scale, ..params }, [workgroups, tokens, 1], device)
+        launch(composed(&self, "", || self.program()), &Params { scale, ..params }, [workgroups, tokens, 1], device)
     }
 
     /// Checks that the choice gives every slot an expert; returns the factor on the weights.

@@ -16,7 +16,9 @@ pub use oracle::grouped;
 pub use tile::Tile;
 
 use super::{Shape, sort::Sort};
-use crate::kernel::{Binding, Capabilities, Elem, KernelError, Launch, Prelude, Program, WeightFormat, launch, unrolled};
+use crate::kernel::{
+    Binding, Capabilities, Elem, KernelError, Launch, Prelude, Program, WeightFormat, composed, launch, unrolled,
+};
 
 /// Which half of an expert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,6 +171,6 @@ impl Grouped {
             return Err(KernelError::limit(Self::NAME, "bytes of contributions in one binding", parts, most));
         }
         let columns = self.weights()[0].div_ceil(self.tile.tile_o());
-        launch(self.program(), &params, [columns, self.sort().max_tiles(n), 1], device)
+        launch(composed(&self, "", || self.program()), &params, [columns, self.sort().max_tiles(n), 1], device)
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 
 pub use oracle::route;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, launch, unrolled};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, composed, launch, unrolled};
 
 /// The routing rule of a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,7 +153,12 @@ impl Route {
     /// that is shorter than a row, or more tokens than one dimension of a dispatch.
     pub fn launch(self, params: Params, device: &Capabilities) -> Result<Launch, KernelError> {
         self.check(params.t, params.logits_stride)?;
-        launch(self.program(), &Params { scale: self.rule.scale as f32, ..params }, [params.t, 1, 1], device)
+        launch(
+            composed(&self, "", || self.program()),
+            &Params { scale: self.rule.scale as f32, ..params },
+            [params.t, 1, 1],
+            device,
+        )
     }
 
     /// Checks the sizes for `t` tokens whose logits are `stride` apart.

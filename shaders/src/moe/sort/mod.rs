@@ -13,7 +13,7 @@ mod tests;
 
 pub use oracle::sort;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, composed, launch};
 
 /// The kernel for one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +75,6 @@ impl Sort {
                 return Err(KernelError::shape(Self::NAME, what, "at least 1", 0));
             }
         }
-        launch(self.program(), &params, [self.n_experts, 1, 1], device)
+        launch(composed(&self, "", || self.program()), &params, [self.n_experts, 1, 1], device)
     }
 }

@@ -9,7 +9,7 @@ mod tests;
 
 pub use oracle::rms_norm;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, grid, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, composed, grid, launch};
 use crate::shared::Lanes;
 
 /// A permutation of the kernel.
@@ -69,6 +69,6 @@ impl RmsNorm {
         if params.n == 0 {
             return Err(KernelError::shape("norm/rms_norm", "rows", "at least 1", 0));
         }
-        launch(self.program(), &params, grid(params.n, &device.limits), device)
+        launch(composed(&self, "", || self.program()), &params, grid(params.n, &device.limits), device)
     }
 }

@@ -19,7 +19,7 @@ mod tests;
 
 pub use oracle::{index_key, index_query, latent_row};
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, grid, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, composed, grid, launch};
 use crate::rope::rotate::Layout;
 use crate::shared::Lanes;
 
@@ -247,7 +247,12 @@ impl Append {
                 return Err(KernelError::limit("rope/append", what, bytes, device.limits.max_binding_bytes));
             }
         }
-        launch(self.program(), &params, grid(params.t.saturating_mul(self.units()), &device.limits), device)
+        launch(
+            composed(&self, "", || self.program()),
+            &params,
+            grid(params.t.saturating_mul(self.units()), &device.limits),
+            device,
+        )
     }
 
     fn check_widths(self) -> Result<(), KernelError> {

@@ -14,7 +14,7 @@ mod tests;
 
 pub use oracle::step_rows;
 
-use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, grid, launch};
+use crate::kernel::{Binding, Capabilities, KernelError, Launch, Prelude, Program, composed, grid, launch};
 
 /// The row of a position that has none.
 pub const NO_ROW: u32 = u32::MAX;
@@ -76,6 +76,6 @@ impl RopeStep {
             return Err(KernelError::shape("rope/step", "table stride", expected, u64::from(params.table_stride)));
         }
         let groups = (params.t * (self.rope / 4 + 1)).div_ceil(Self::WG_SIZE);
-        launch(self.program(), &params, grid(groups, &device.limits), device)
+        launch(composed(&self, "", || self.program()), &params, grid(groups, &device.limits), device)
     }
 }

@@ -31,7 +31,7 @@ mod tests;
 
 pub use oracle::{adjust, choose, logprob, uniform};
 
-use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, grid, launch};
+use crate::kernel::{Binding, Capabilities, Features, KernelError, Launch, Prelude, Program, composed, grid, launch};
 
 /// Words of a row's state before its history.
 pub const STATE_HEADER: u32 = 8;
@@ -262,8 +262,8 @@ impl NextToken {
         let groups = u64::from(shape.t) * u64::from(params.chunks.div_ceil(2));
         let groups = u32::try_from(groups).unwrap_or(u32::MAX);
         Ok([
-            launch(self.chunks(), &params, grid(groups, &device.limits), device)?,
-            launch(self.choice(), &params, [shape.t, 1, 1], device)?,
+            launch(composed(&self, "chunks", || self.chunks()), &params, grid(groups, &device.limits), device)?,
+            launch(composed(&self, "choice", || self.choice()), &params, [shape.t, 1, 1], device)?,
         ])
     }
 }
