@@ -328,8 +328,7 @@ impl Attention {
         } else if step.start + n_tokens <= indexer.index_topk {
             Some(Selection::all(n_batch, n_tokens, step.start, &x.device()))
         } else {
-            let scores = indexer.scores(x, qr.clone(), keys, &step.index_rotation, &step.options);
-            Some(Selection::top_k(scores, step.start, indexer.index_topk))
+            Some(indexer.select(x, qr.clone(), keys, step))
         };
     }
 

@@ -2,12 +2,14 @@
 
 use burn::{module::Module, tensor::Tensor};
 use sferic_ops::{
-    indexer::index_scores,
+    indexer::{index_scores, index_select},
     quant,
     rope::{RopeLayout, Rotation},
+    select::Selection,
 };
 
 use crate::{
+    attention::Step,
     config::{Config, IndexerConfig},
     load::{Loader, TensorSource},
     model::{CacheFormat, Options},
@@ -88,6 +90,16 @@ impl Indexer {
     /// - returns: `[B, T, S]`
     pub fn scores(&self, x: Tensor<3>, qr: Tensor<3>, keys: Tensor<3>, rotation: &Rotation, options: &Options) -> Tensor<3> {
         index_scores(self.queries(qr, rotation, options), keys, self.weights(x))
+    }
+
+    /// Selects the `index_topk` tokens with the best scores for each query; the first query stands at the step's start.
+    ///
+    /// # Shapes
+    /// - x, qr, keys: as in [`Indexer::scores`]
+    /// - returns: `[B, T, K]`
+    pub(crate) fn select(&self, x: Tensor<3>, qr: Tensor<3>, keys: Tensor<3>, step: &Step) -> Selection {
+        let q = self.queries(qr, &step.index_rotation, &step.options);
+        index_select(q, keys, self.weights(x), step.start, self.index_topk)
     }
 
     /// Returns the index queries `q^I`.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Int, Tensor, activation};
 
-use crate::{MASKED, select::Selection};
+use crate::{MASKED, host, select::Selection};
 
 /// Attention in the expanded form, where every head has its own keys and values.
 ///
@@ -38,8 +38,11 @@ pub fn mha(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: Tensor<3, Bool>, scal
 /// - returns: `[B, T, H, C]`
 ///
 /// # Cost
-/// `2 · B · T · K · H · (2C + Dr)` FLOPs; the gathered rows take `B · T · K · (C + Dr)` floats.
+/// `2 · B · T · K · H · (2C + Dr)` FLOPs; the gathered rows take `B · T · K · (C + Dr)` floats, and none on the CPU.
 pub fn sparse_mqa(q: Tensor<4>, rows: Tensor<3>, selection: &Selection, d_latent: usize, scale: f64) -> Tensor<4> {
+    if let Some(u) = host::sparse_mqa(&q, &rows, selection, d_latent, scale) {
+        return u;
+    }
     let [n_batch, n_tokens, n_heads, width] = q.dims();
     let [_, _, n_selected] = selection.indices.dims();
     let gathered = gather_rows(rows, selection) // [B·T, K, C+Dr]

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
 
+use crate::{host, select::Selection};
+
 /// Index scores outside the support: far below any real score, and finite.
 const OUTSIDE: f32 = -1.0e30;
 /// Keeps `ln p` finite where `p` underflows; the term itself is zero there.
@@ -30,6 +32,20 @@ pub fn index_scores(q: Tensor<4>, k: Tensor<3>, weights: Tensor<3>) -> Tensor<3>
     relu.mul(weights.unsqueeze_dim(3)) // [B, T, Hi, S]
         .sum_dim(2)
         .reshape([n_batch, n_tokens, n_context])
+}
+
+/// Selects for each query the `k` tokens with the best index scores: [`Selection::top_k`] of [`index_scores`].
+///
+/// # Shapes
+/// - q: `[B, T, Hi, Di]`, the first token at position `start`
+/// - keys: `[B, S, Di]` with `S >= start + T`
+/// - weights: `[B, T, Hi]`
+/// - returns: `[B, T, min(k, S)]`
+pub fn index_select(q: Tensor<4>, keys: Tensor<3>, weights: Tensor<3>, start: usize, k: usize) -> Selection {
+    match host::select(&q, &keys, &weights, start, k) {
+        Some(selection) => selection,
+        None => Selection::top_k(index_scores(q, keys, weights), start, k),
+    }
 }
 
 /// Returns `mean_t KL(p_t || softmax(I_t))` on the support, with the head-averaged attention, which is a constant, as the target.

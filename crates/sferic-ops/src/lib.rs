@@ -2,7 +2,7 @@
 //!
 //! Every operation is a plain function over Burn tensors: the *reference path*.
 //! The same functions run on the CPU (`Device::flex`) and on any wgpu device, in f32 or in f64, with or without autodiff.
-//! Kernels of `sferic-shaders` replace them one by one on GPUs; these functions stay as their oracle.
+//! Kernels of `sferic-shaders` replace them one by one on GPUs, and two of them have a fused form on the CPU; these functions stay as their oracle.
 //!
 //! Dimension letters used throughout:
 //! `B` batch, `T` query tokens, `S` context tokens, `D` model width, `H` heads, `Dn` nope width, `Dr` rope width, `Dv` value width,
@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 pub mod attention;
+mod host;
 pub mod indexer;
 pub mod kernels;
 pub mod linear;

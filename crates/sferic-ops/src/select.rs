@@ -90,11 +90,10 @@ fn select_rows<F: Score>(data: &TensorData, n_tokens: usize, start: usize, width
     let n_context = data.shape().last().copied().unwrap_or(0).max(1);
     let mut selected = vec![-1; scores.len() / n_context * width];
     let select = |first_row: usize, scores: &[F], selected: &mut [i32]| {
+        let mut finder = Finder::default();
         for (i, (row, slots)) in scores.chunks(n_context).zip(selected.chunks_mut(width.max(1))).enumerate() {
             let n_visible = (start + (first_row + i) % n_tokens.max(1) + 1).min(n_context);
-            for (slot, token) in slots.iter_mut().zip(top_k_row(row.get(..n_visible).unwrap_or(row), width)) {
-                *slot = token as i32;
-            }
+            finder.find(row.get(..n_visible).unwrap_or(row), slots);
         }
     };
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -118,33 +117,129 @@ fn select_rows<F: Score>(data: &TensorData, n_tokens: usize, start: usize, width
 /// Order: score descending, then index ascending; NaN never wins over a number, negative infinity included.
 /// Linear in the row's length on average.
 pub fn top_k_row<F: Score>(scores: &[F], k: usize) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-    if k < scores.len() {
-        let key = |i: &u32| scores.get(*i as usize).copied().map(F::rank);
-        order.select_nth_unstable_by(k, |a, b| {
-            let by_score = key(b).partial_cmp(&key(a)).unwrap_or(std::cmp::Ordering::Equal);
-            by_score.then(a.cmp(b))
-        });
-        order.truncate(k);
-        order.sort_unstable();
+    let mut selected = vec![-1; k.min(scores.len())];
+    Finder::default().find(scores, &mut selected);
+    selected.into_iter().map(|token| token as u32).collect()
+}
+
+/// Rows up to this length are selected from whole.
+const SHORT_ROW: usize = 1024;
+/// One in so many keys of a longer row tells about where the `k`-th best lies.
+const SAMPLED: usize = 16;
+
+/// Selects from one row after another in the same memory.
+#[derive(Debug)]
+pub(crate) struct Finder<F: Score> {
+    /// The row's keys.
+    keys: Vec<F::Key>,
+    /// Keys in which a position of the order is looked up.
+    order: Vec<F::Key>,
+    /// The keys that may be among the best, and where they stand.
+    near: Vec<F::Key>,
+    near_indices: Vec<i32>,
+}
+
+impl<F: Score> Default for Finder<F> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), order: Vec::new(), near: Vec::new(), near_indices: Vec::new() }
     }
-    order
+}
+
+impl<F: Score> Finder<F> {
+    /// Writes the ascending indices of the best scores into the slots, and `−1` into those that are left over.
+    pub(crate) fn find(&mut self, scores: &[F], slots: &mut [i32]) {
+        let k = slots.len().min(scores.len());
+        let mut filled = 0;
+        if k == scores.len() {
+            slots.iter_mut().zip(0..k).for_each(|(slot, i)| *slot = i as i32);
+            filled = k;
+        } else if k > 0 {
+            self.keys.clear();
+            self.keys.extend(scores.iter().map(|score| score.key()));
+            self.narrow(k);
+            let (worst, mut n_ties) = self.worst(k);
+            for (key, i) in self.near.iter().zip(&self.near_indices) {
+                let is_tie = *key == worst && n_ties > 0;
+                n_ties -= usize::from(is_tie);
+                if let Some(slot) = slots.get_mut(filled) {
+                    *slot = *i;
+                }
+                filled += usize::from(is_tie || *key > worst);
+            }
+        }
+        slots.iter_mut().skip(filled).for_each(|slot| *slot = -1);
+    }
+
+    /// Leaves `k` keys or more in `near`, the best among them. In a long row these are few, unless the sample was not typical.
+    fn narrow(&mut self, k: usize) {
+        let n = self.keys.len();
+        if n > SHORT_ROW {
+            self.order.clear();
+            self.order.extend(self.keys.iter().step_by(SAMPLED));
+            // A quarter more than would do on average, and a few against bad luck with a small `k`.
+            let place = k.div_ceil(SAMPLED) * 5 / 4 + 8;
+            if place < self.order.len() {
+                let (_, bound, _) = self.order.select_nth_unstable_by(place, |a, b| b.cmp(a));
+                let bound = *bound;
+                self.keep(|key| key >= bound);
+                if self.near.len() >= k {
+                    return;
+                }
+            }
+        }
+        self.keep(|_| true);
+    }
+
+    fn keep(&mut self, is_near: impl Fn(F::Key) -> bool) {
+        let n = self.keys.len();
+        self.near.resize(n, F::Key::default());
+        self.near_indices.resize(n, 0);
+        let mut n_near = 0;
+        for (i, key) in self.keys.iter().enumerate() {
+            // Written at once and kept or not: a branch would often be guessed wrong.
+            if let (Some(near), Some(index)) = (self.near.get_mut(n_near), self.near_indices.get_mut(n_near)) {
+                (*near, *index) = (*key, i as i32);
+            }
+            n_near += usize::from(is_near(*key));
+        }
+        self.near.truncate(n_near);
+        self.near_indices.truncate(n_near);
+    }
+
+    /// The `k`-th best key of `near`, and how many that equal it belong to the best `k`.
+    fn worst(&mut self, k: usize) -> (F::Key, usize) {
+        self.order.clone_from(&self.near);
+        let (better, worst, _) = self.order.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+        (*worst, k - better.iter().filter(|key| *key > worst).count())
+    }
 }
 
 /// A floating-point score.
-pub trait Score: Copy + PartialOrd + burn::tensor::Element {
-    /// Returns whether it is a number, then its value: the order of scores, without NaN.
-    fn rank(self) -> (bool, Self);
+pub trait Score: Copy + burn::tensor::Element {
+    /// An integer that is ordered as scores are.
+    type Key: Copy + Ord + Default + std::fmt::Debug;
+
+    /// Returns the key: `−0.0` has that of `+0.0`, and NaN comes before all numbers.
+    fn key(self) -> Self::Key;
 }
 
 impl Score for f32 {
-    fn rank(self) -> (bool, Self) {
-        if self.is_nan() { (false, 0.0) } else { (true, self) }
+    type Key = u32;
+
+    fn key(self) -> u32 {
+        // The bits of a negative number grow with its size. Minus zero and zero add up to zero.
+        let bits = (self + 0.0).to_bits();
+        let key = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+        if self.is_nan() { 0 } else { key }
     }
 }
 
 impl Score for f64 {
-    fn rank(self) -> (bool, Self) {
-        if self.is_nan() { (false, 0.0) } else { (true, self) }
+    type Key = u64;
+
+    fn key(self) -> u64 {
+        let bits = (self + 0.0).to_bits();
+        let key = if bits >> 63 == 0 { bits | 1 << 63 } else { !bits };
+        if self.is_nan() { 0 } else { key }
     }
 }

@@ -136,6 +136,17 @@ proptest! {
         prop_assert_eq!(top_k_row(&single, k), expected);
     }
 
+    /// Rows that are long enough for a sample to tell where the best lie, also where it misleads: all the best may stand between its keys.
+    #[test]
+    fn long_rows_match_the_oracle(few in prop::collection::vec(score(), 1..40), n in 1025usize..4000, k in 0usize..1500, high in 0usize..600) {
+        let mut scores: Vec<f64> = few.iter().copied().cycle().take(n).collect();
+        scores.iter_mut().enumerate().filter(|(i, _)| i % 16 != 0).take(high).for_each(|(i, score)| *score = 9.0 + i as f64);
+        let expected: Vec<u32> = top_k(&scores, k).into_iter().map(|s| s as u32).collect();
+        let single: Vec<f32> = scores.iter().map(|v| *v as f32).collect();
+        prop_assert_eq!(&top_k_row(&scores, k), &expected);
+        prop_assert_eq!(&top_k_row(&single, k), &expected);
+    }
+
     /// Selecting in each of several shards and then among the winners is selecting at once (spec §5.5).
     #[test]
     fn shards_merge_to_the_global_selection(scores in prop::collection::vec(score(), 1..200), k in 1usize..40, shard in 1usize..50) {
