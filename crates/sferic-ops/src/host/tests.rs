@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{TILE, select, sparse_mqa};
