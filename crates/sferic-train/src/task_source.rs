@@ -19,13 +19,15 @@ pub struct TaskConfig {
     pub domains: Vec<Domain>,
     /// Names of generators within the domains; all when empty.
     pub generators: Vec<String>,
+    /// Levels of the generators; all when empty.
+    pub levels: Vec<u8>,
     /// Longest document in characters.
     pub document_characters: usize,
 }
 
 impl Default for TaskConfig {
     fn default() -> Self {
-        Self { n: 10_000, seed: 0, domains: Vec::new(), generators: Vec::new(), document_characters: 2000 }
+        Self { n: 10_000, seed: 0, domains: Vec::new(), generators: Vec::new(), levels: Vec::new(), document_characters: 2000 }
     }
 }
 
@@ -45,7 +47,11 @@ impl TaskConfig {
             return Err(TrainError::config(&format!("{key}.generators"), known.join(", "), name.as_str()));
         }
         if self.cells().is_empty() {
-            return Err(TrainError::config(&format!("{key}.generators"), "generators of the domains", "none of them"));
+            return Err(TrainError::config(
+                &format!("{key}.generators"),
+                "generators of the domains, and levels that they have",
+                "none",
+            ));
         }
         Ok(())
     }
@@ -56,6 +62,7 @@ impl TaskConfig {
             let Generator { domain, name, .. } = cell.generator;
             (self.domains.is_empty() || self.domains.contains(&domain))
                 && (self.generators.is_empty() || self.generators.iter().any(|wanted| wanted == name))
+                && (self.levels.is_empty() || self.levels.contains(&cell.level))
         };
         Cell::all().into_iter().filter(is_wanted).collect()
     }

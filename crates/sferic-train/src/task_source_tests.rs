@@ -57,6 +57,13 @@ fn documents_are_filled_with_the_given_text() {
 }
 
 #[test]
+fn levels_alone_are_drawn_from() {
+    let config = TaskConfig { generators: vec!["addition".into()], levels: vec![2], ..TaskConfig::default() };
+    let levels: Vec<u8> = config.cells().iter().map(|cell| cell.level).collect();
+    assert_eq!(levels, [2]);
+}
+
+#[test]
 fn unknown_names_are_refused() {
     let with = |generators: &[&str], domains: Vec<Domain>| {
         let generators = generators.iter().map(|name| (*name).to_owned()).collect();
@@ -64,6 +71,8 @@ fn unknown_names_are_refused() {
     };
     assert!(with(&["additoin"], Vec::new()).contains("additoin"));
     assert!(with(&["addition"], vec![Domain::Agent]).contains("t.generators"));
+    let error = TaskConfig { levels: vec![9], ..TaskConfig::default() }.check("t").unwrap_err().to_string();
+    assert!(error.contains("levels"), "{error}");
     let error = TaskConfig { n: 0, ..TaskConfig::default() }.check("t").unwrap_err().to_string();
     assert!(error.contains("t.n"), "{error}");
 }

@@ -140,7 +140,7 @@ pub(super) fn questions(draws: &mut Draws, setting: &Setting, room: usize, n: us
     let mut idxs: Vec<usize> = (0..entries.len()).collect();
     draws.shuffle(&mut idxs);
     let problem = |entry_idx: usize| {
-        if draws.chance(0.3) {
+        if draws.chance(0.5) {
             key_of(draws, kind, line, &entries, entry_idx)
         } else {
             value_of(draws, kind, line, &entries[entry_idx])

@@ -11,7 +11,7 @@ use super::{ASK_ABOUT, lookup, pairs, room};
 pub(super) fn turns(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
     let room = room(draws, level, setting);
     let n_questions = 4 + 3 * usize::from(level);
-    let (document, mut problems) = if draws.chance(0.4) {
+    let (document, mut problems) = if draws.chance(0.5) {
         pairs::questions(draws, setting, room, n_questions)
     } else {
         lookup::questions(draws, setting, room, n_questions)
