@@ -208,10 +208,14 @@ fn the_document_stands_before_the_first_question() {
         // What is asked for is there, and what is asked for absent is not.
         assert!(document.contains(&task.check.answer()), "{}", task.id);
     }
-    let pairs = Generator::named("pairs").unwrap();
-    for task in (0..200).map(|seed| pairs.task(1, seed, &setting).unwrap()) {
-        let is_there = |answer: &str| task.document.as_ref().unwrap().contains(answer);
-        assert!(task.check == Check::Absent || is_there(&task.check.answer()), "{}", task.id);
+    for (name, n_absent) in [("pairs", 0..=0), ("entries", 1..=100)] {
+        let generator = Generator::named(name).unwrap();
+        let tasks: Vec<Task> = (0..200).map(|seed| generator.task(1, seed, &setting).unwrap()).collect();
+        let (absent, there): (Vec<&Task>, Vec<&Task>) = tasks.iter().partition(|task| task.check == Check::Absent);
+        assert!(n_absent.contains(&absent.len()), "{name}: {}", absent.len());
+        for task in there {
+            assert!(task.document.as_ref().unwrap().contains(&task.check.answer()), "{}", task.id);
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) const GENERATORS: &[Generator] = &[
     Generator::new(Document, "update", N_LEVELS, lookup::update),
     Generator::new(Document, "two_hops", N_LEVELS, lookup::two_hops),
     Generator::new(Document, "pairs", N_LEVELS, pairs::pairs),
+    Generator::new(Document, "entries", N_LEVELS, pairs::entries),
     Generator::new(Document, "quote", N_LEVELS, quote::quote),
     Generator::new(Document, "section", N_LEVELS, section::section),
     Generator::new(Document, "repeat", N_LEVELS, repeat::repeat),

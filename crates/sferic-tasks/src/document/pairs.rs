@@ -92,7 +92,18 @@ const KINDS: &[Kind] = &[
     },
 ];
 
+/// Key-value recall: the value of a key.
 pub(super) fn pairs(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
+    let room = room(draws, level, setting);
+    let kind = draws.pick(KINDS);
+    let line = draws.word(kind.lines);
+    let (document, entries) = list(draws, setting, room, kind, line);
+    let entry_idx = draws.below(entries.len());
+    value_of(draws, kind, line, &entries[entry_idx]).about(draws, document)
+}
+
+/// What else a list answers: the key of a value, the larger of two values, and that a key is not there.
+pub(super) fn entries(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
     let room = room(draws, level, setting);
     let kind = draws.pick(KINDS);
     let line = draws.word(kind.lines);
@@ -100,7 +111,7 @@ pub(super) fn pairs(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
     let entry_idx = draws.below(entries.len());
     let (key, value) = &entries[entry_idx];
     let written = |entry: &Entry| written(line, entry);
-    match draws.below(8) {
+    match draws.below(4) {
         0 => {
             let mut key = (kind.key)(draws);
             while entries.iter().any(|(other, _)| *other == key) {
@@ -110,8 +121,7 @@ pub(super) fn pairs(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
             let thinking = format!("I look for {key}. The list has no such entry.");
             not_there(draws, format!("no {key} {:?}", entries[0]), &question, document, thinking)
         }
-        1 | 2 => key_of(draws, kind, line, &entries, entry_idx).about(draws, document),
-        3 if entries.len() > 1 => {
+        1 if entries.len() > 1 => {
             let other = &entries[(entry_idx + 1 + draws.below(entries.len() - 1)) % entries.len()];
             let larger = if other.1 > *value { other } else { &entries[entry_idx] };
             Problem {
@@ -128,7 +138,7 @@ pub(super) fn pairs(draws: &mut Draws, level: u8, setting: &Setting) -> Draft {
             }
             .about(draws, document)
         }
-        _ => value_of(draws, kind, line, &entries[entry_idx]).about(draws, document),
+        _ => key_of(draws, kind, line, &entries, entry_idx).about(draws, document),
     }
 }
 
