@@ -5,6 +5,9 @@
 #![cfg_attr(target_arch = "wasm32", deny(unused))]
 
 #[cfg(target_arch = "wasm32")]
+mod engine;
+
+#[cfg(target_arch = "wasm32")]
 mod page {
     use sferic_gpu::{Device, Outcome, Report, Selection, run_suites};
     use sferic_shaders::suites::SUITES;

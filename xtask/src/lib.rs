@@ -8,6 +8,7 @@ pub mod ablation;
 pub mod browser;
 pub mod steps;
 pub mod tidy;
+pub mod web;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{ablation, browser, repository_root, steps, tidy};
+use xtask::{ablation, browser, repository_root, steps, tidy, web};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Automation of Sferic")]
@@ -25,6 +25,12 @@ enum Task {
         /// Part of a kernel folder.
         #[arg(default_value = "")]
         kernel: String,
+    },
+    /// Build the page and the npm package.
+    Web {
+        /// Run their tests in headless Chromium too.
+        #[arg(long)]
+        test: bool,
     },
     /// Run reinforcement learning with each stabiliser off in turn, draw the curves over each other and print a table.
     Ablation {
@@ -47,6 +53,8 @@ fn main() -> Result<ExitCode> {
     let passed = match Arguments::parse().task {
         Task::Test => steps::run_all(&root)?,
         Task::Tidy => tidy::print_report(&root)?,
+        Task::Web { test: true } => web::test(&root)?,
+        Task::Web { test: false } => web::build(&root).map(|_| true)?,
         Task::Browser { kernel } => browser::run(&root, &kernel)?,
         Task::Ablation { folder, program, seeds, set } => {
             ablation::run(&root, &ablation::Plan { folder, program, n_seeds: seeds, changes: set }).map(|()| true)?

@@ -57,7 +57,7 @@ pub fn run_all(root: &Path) -> Result<bool> {
     let start = Instant::now();
     let browser = run_browser(root)?;
     let browser_line = match browser {
-        Verdict::Skipped => format!("browser: skipped, this machine lacks {}", crate::browser::missing().unwrap_or("nothing")),
+        Verdict::Skipped => format!("browser: skipped, this machine lacks {}", crate::web::missing().unwrap_or("nothing")),
         verdict => format!(
             "browser: {} {:.1} s",
             if verdict == Verdict::Passed { "passed in" } else { "FAILED after" },
@@ -78,20 +78,23 @@ pub fn run_all(root: &Path) -> Result<bool> {
     Ok(failed.is_empty())
 }
 
-/// Runs the kernel suites in a browser where one is installed; `SFERIC_REQUIRE_GPU=1` makes its absence a failure too.
+/// Runs the kernel suites and the tests of the page in a browser where one is installed; `SFERIC_REQUIRE_GPU=1` makes its absence a failure too.
 fn run_browser(root: &Path) -> Result<Verdict> {
-    if crate::browser::missing().is_some() {
+    if crate::web::missing().is_some() {
         let is_required = std::env::var("SFERIC_REQUIRE_GPU").is_ok_and(|value| value == "1");
         return Ok(if is_required { Verdict::Failed } else { Verdict::Skipped });
     }
-    println!("\n== browser: cargo xtask browser");
-    match crate::browser::run(root, "") {
-        Ok(passed) => Ok(if passed { Verdict::Passed } else { Verdict::Failed }),
-        Err(error) => {
+    println!("\n== browser: cargo xtask browser, cargo xtask web --test");
+    let mut verdict = Verdict::Passed;
+    for result in [crate::browser::run(root, ""), crate::web::test(root)] {
+        if let Err(error) = &result {
             println!("{error:#}");
-            Ok(Verdict::Failed)
+        }
+        if !result.unwrap_or(false) {
+            verdict = Verdict::Failed;
         }
     }
+    Ok(verdict)
 }
 
 /// Says what the GPU suites will do where no adapter is found; `required` is the value of `SFERIC_REQUIRE_GPU`.

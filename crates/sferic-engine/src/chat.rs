@@ -40,10 +40,10 @@ impl Engine {
     /// [`EngineError::NoTokenizer`] for a model without a tokenizer.
     pub fn chat(&self, options: ChatOptions) -> Result<Chat, EngineError> {
         self.tokenizer()?;
-        let mut messages: Vec<Message> = options.system.into_iter().map(Message::system).collect();
-        messages.extend(options.messages);
-        let ChatOptions { tools, thinking, keep_thinking, .. } = options;
-        Ok(Chat { session: self.session(), messages, tools, thinking, keep_thinking })
+        let mut chat =
+            Chat { session: self.session(), messages: Vec::new(), tools: Vec::new(), thinking: false, keep_thinking: false };
+        chat.replace(options);
+        Ok(chat)
     }
 }
 
@@ -65,6 +65,13 @@ impl Chat {
     pub fn prompt(&self) -> Result<String, EngineError> {
         let format = self.session.engine().prompt_format()?;
         Ok(format.render(&self.messages, &self.tools, self.thinking, self.keep_thinking)?)
+    }
+
+    /// Goes on with another conversation, an edited one for example. What its prompt shares with the last one is not computed again.
+    pub fn replace(&mut self, options: ChatOptions) {
+        let ChatOptions { system, messages, tools, thinking, keep_thinking } = options;
+        self.messages = system.into_iter().map(Message::system).chain(messages).collect();
+        (self.tools, self.thinking, self.keep_thinking) = (tools, thinking, keep_thinking);
     }
 
     /// Appends a message without asking for a reply, a tool's result for example.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo_program;
+use crate::web::{self, chromium};
 use run::Run;
 use server::Post;
 
@@ -24,22 +24,12 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The most browsers side by side; each compiles shaders on one core.
 const MOST_PAGES: usize = 4;
 
-/// What the machine lacks for this step, if anything.
-pub fn missing() -> Option<&'static str> {
-    if chromium().is_none() {
-        return Some("chromium");
-    }
-    wasm_cargo()
-        .is_none()
-        .then_some("a Rust compiler for wasm32-unknown-unknown (rustup target, or rustc-web, cargo-web and rust-web-src)")
-}
-
 /// Builds, then runs the kernels whose folder contains `filter`; prints every line, a summary at the end, and returns whether no case failed.
 ///
 /// # Errors
 /// The build fails, or no browser gets as far as taking a kernel.
 pub fn run(root: &Path, filter: &str) -> Result<bool> {
-    let site = build(root)?;
+    let site = site(root)?;
     let (port, posts) = server::serve(&site)?;
     let mut run = Run::new(filter);
     let mut browsers = Browsers { site, port, running: Vec::new(), n_opened: 0 };
@@ -155,81 +145,12 @@ fn end(mut browser: Child) {
     let _ = browser.wait();
 }
 
-fn chromium() -> Option<&'static str> {
-    let runs =
-        |program: &&str| Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    ["chromium", "chromium-browser", "google-chrome"].into_iter().find(runs)
-}
-
-/// A cargo that builds for wasm, with the arguments and variables that it needs.
-fn wasm_cargo() -> Option<Command> {
-    // Where rustup has the target, the pinned compiler does it.
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
-    let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
-    if sysroot.join("lib/rustlib/wasm32-unknown-unknown").is_dir() {
-        return Some(Command::new(cargo_program()));
-    }
-    // Debian's compiler for the web has the source of its standard library, and builds it.
-    let system = Path::new("/usr/bin/cargo");
-    let has_source =
-        Path::new("/usr/lib/rustlib/src").exists() || Path::new("/usr/src/rustc-web").exists() || rust_source("/usr/bin/rustc");
-    if !system.exists() || !has_source {
-        return None;
-    }
-    let mut cargo = Command::new(system);
-    cargo.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-    // `wasm-ld` of Debian's lld takes the place of the linker that rustup would bring.
-    if Path::new("/usr/bin/wasm-ld").exists() {
-        cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "/usr/bin/wasm-ld");
-    }
-    cargo.args(["-Zbuild-std=std,panic_abort"]);
-    Some(cargo)
-}
-
-fn rust_source(rustc: &str) -> bool {
-    let Ok(sysroot) = Command::new(rustc).args(["--print", "sysroot"]).output() else { return false };
-    Path::new(String::from_utf8_lossy(&sysroot.stdout).trim()).join("lib/rustlib/src/rust/library/std").is_dir()
-}
-
-/// Compiles the web crate and makes its bindings; returns the folder of the page.
-fn build(root: &Path) -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("web");
-    let Some(mut cargo) = wasm_cargo() else { bail!("no Rust compiler for wasm32-unknown-unknown was found") };
-    cargo.current_dir(root).env("CARGO_TARGET_DIR", &target);
-    cargo.args(["build", "--release", "--package", "sferic-web", "--target", "wasm32-unknown-unknown"]);
-    if !cargo.status().context("cargo could not be started")?.success() {
-        bail!("sferic-web does not build for wasm32-unknown-unknown");
-    }
-    let site = target.join("suites");
-    fs::create_dir_all(&site).with_context(|| format!("{} cannot be made", site.display()))?;
-    let bindgen = wasm_bindgen(root, &target)?;
-    let wasm = target.join("wasm32-unknown-unknown/release/sferic_web.wasm");
-    let status = Command::new(bindgen).args(["--target", "web", "--out-dir"]).arg(&site).arg(wasm).status()?;
-    if !status.success() {
-        bail!("wasm-bindgen failed");
-    }
+/// Makes the folder of the pages.
+fn site(root: &Path) -> Result<PathBuf> {
+    let site = web::folder(root).join("suites");
+    web::module(root, &site)?;
     fs::copy(root.join("web/suites/index.html"), site.join("index.html"))?;
     Ok(site)
-}
-
-/// Returns the `wasm-bindgen` program of exactly the locked version, installing it under `target` if need be.
-fn wasm_bindgen(root: &Path, target: &Path) -> Result<PathBuf> {
-    let lock = fs::read_to_string(root.join("Cargo.lock")).context("Cargo.lock cannot be read")?;
-    let version = lock
-        .split_once("name = \"wasm-bindgen\"\nversion = \"")
-        .and_then(|(_, rest)| rest.split_once('"'))
-        .map(|(version, _)| version)
-        .context("Cargo.lock names no wasm-bindgen")?;
-    let folder = target.join(format!("wasm-bindgen-{version}"));
-    let program = folder.join("bin/wasm-bindgen");
-    if !program.exists() {
-        let mut cargo = Command::new(cargo_program());
-        cargo.args(["install", "--version", version, "--root"]).arg(&folder).arg("wasm-bindgen-cli");
-        if !cargo.env("CARGO_TARGET_DIR", target.join("tools")).status()?.success() {
-            bail!("wasm-bindgen-cli {version} cannot be installed");
-        }
-    }
-    Ok(program)
 }
 
 fn open(url: &str, profile: &Path) -> Result<Child> {

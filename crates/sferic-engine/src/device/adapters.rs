@@ -134,6 +134,7 @@ fn list(adapters: &[wgpu::Adapter], api: WgpuBackend) -> Vec<Adapter> {
     listed
 }
 
+#[cfg(not(target_family = "wasm"))]
 fn next(count: &mut usize) -> usize {
     *count += 1;
     *count - 1

@@ -74,6 +74,7 @@ struct Layout {
     /// Indices of the tensors in the order of the file.
     order: Vec<usize>,
     /// First byte of each tensor behind the header, in the order of `metas`.
+    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "files are placed on native systems alone"))]
     begins: Vec<u64>,
 }
 

@@ -1,0 +1,198 @@
+/**
+ * Language models with DeepSeek Sparse Attention in the browser.
+ *
+ * ```js
+ * const engine = await Engine.load({ model: 'https://example.org/scout/' });
+ * const stream = engine.chat.completions.create({ messages: [{ role: 'user', content: 'Hello!' }], stream: true });
+ * for await (const chunk of stream) console.log(chunk.choices[0].delta.content);
+ * ```
+ */
+import type { Answer, EngineEvent, Request } from './protocol';
+import type { ChatChunk, ChatCompletion, ChatRequest, EngineInfo, FinishReason, LoadOptions, StoredModel, Usage } from './types';
+
+export type * from './types';
+
+type Unnumbered<T> = T extends { id: number } ? Omit<T, 'id'> : never;
+
+/** Options of a single call. */
+export interface CallOptions {
+  signal?: AbortSignal;
+}
+
+/** A model in a worker of its own. */
+export class Engine {
+  /** What the model is and where it runs. */
+  readonly info: EngineInfo;
+  /** OpenAI's shape. */
+  readonly chat = { completions: { create: this.create.bind(this) as Create } };
+
+  private constructor(
+    private readonly worker: EngineWorker,
+    private readonly name: string,
+    info: EngineInfo,
+  ) {
+    this.info = info;
+  }
+
+  /** Fetches a model and opens it. Fails with a message that says what to do; an aborted load with an `AbortError`. */
+  static async load({ model, device = 'auto', context, keep = true, onProgress, signal }: LoadOptions): Promise<Engine> {
+    const worker = new EngineWorker();
+    const url = new URL(model, globalThis.location?.href).href;
+    try {
+      const request = { type: 'load' as const, model: url, device, keep, ...(context !== undefined && { context }) };
+      for await (const answer of worker.ask(request, signal)) {
+        if (answer.type === 'progress') onProgress?.(answer.progress);
+        if (answer.type === 'loaded') return new Engine(worker, url, answer.info);
+      }
+      throw new Error('The worker ended before the model was loaded.');
+    } catch (error) {
+      worker.end();
+      throw error;
+    }
+  }
+
+  /** The models that this browser keeps. */
+  static async stored(): Promise<StoredModel[]> {
+    const worker = new EngineWorker();
+    try {
+      for await (const answer of worker.ask({ type: 'stored' })) {
+        if (answer.type === 'models') return answer.models;
+      }
+      return [];
+    } finally {
+      worker.end();
+    }
+  }
+
+  /** Deletes a model from this browser's storage. */
+  static async forget(model: string | URL): Promise<void> {
+    const worker = new EngineWorker();
+    try {
+      for await (const answer of worker.ask({ type: 'forget', model: new URL(model, globalThis.location?.href).href })) void answer;
+    } finally {
+      worker.end();
+    }
+  }
+
+  /** Ends the worker and gives its memory back. Replies that are being written fail. */
+  unload(): void {
+    this.worker.end();
+  }
+
+  private create(request: ChatRequest & { stream?: boolean }, options: CallOptions = {}): unknown {
+    const { stream = false, ...rest } = request;
+    return stream ? this.chunks(rest, options) : this.whole(rest, options);
+  }
+
+  private async *chunks(request: ChatRequest, { signal }: CallOptions): AsyncGenerator<ChatChunk, void, undefined> {
+    const head = {
+      id: `chatcmpl-${crypto.randomUUID()}`,
+      object: 'chat.completion.chunk' as const,
+      created: Math.floor(Date.now() / 1000),
+      model: this.name,
+    };
+    const chunk = (delta: ChatChunk['choices'][0]['delta'], finish_reason: FinishReason | null = null): ChatChunk => ({
+      ...head,
+      choices: [{ index: 0, delta, finish_reason }],
+    });
+    yield chunk({ role: 'assistant', content: '' });
+    for await (const answer of this.worker.ask({ type: 'complete', request }, signal)) {
+      if (answer.type !== 'event') continue;
+      const { event } = answer;
+      if (event.event === 'prefill') yield { ...chunk({}), prefill: { done: event.done, total: event.total } };
+      if (event.event === 'text') yield chunk({ content: event.text });
+      if (event.event === 'stop') yield { ...chunk({}, finishReason(event.reason)), usage: usageOf(event) };
+    }
+  }
+
+  private async whole(request: ChatRequest, options: CallOptions): Promise<ChatCompletion> {
+    let content = '';
+    for await (const { id, created, model, choices, usage } of this.chunks(request, options)) {
+      const [{ delta, finish_reason }] = choices;
+      content += delta.content ?? '';
+      if (finish_reason && usage) {
+        const message = { role: 'assistant' as const, content };
+        return { id, object: 'chat.completion', created, model, choices: [{ index: 0, message, finish_reason }], usage };
+      }
+    }
+    throw new Error('The reply ended without a reason.');
+  }
+}
+
+/** `chat.completions.create`. */
+export interface Create {
+  (request: ChatRequest & { stream: true }, options?: CallOptions): AsyncGenerator<ChatChunk, void, undefined>;
+  (request: ChatRequest & { stream?: false }, options?: CallOptions): Promise<ChatCompletion>;
+}
+
+/** Questions to a worker and their answers. */
+class EngineWorker {
+  private readonly worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
+  private readonly listeners = new Map<number, (answer: Answer) => void>();
+  private lastId = 0;
+
+  constructor() {
+    this.worker.onmessage = ({ data }: MessageEvent<Answer>) => this.listeners.get(data.id)?.(data);
+    this.worker.onerror = ({ message }) => this.fail(`The worker failed: ${message || 'its script could not be loaded'}.`);
+  }
+
+  /** Yields the answers to one request and ends behind the last; an abort asks the worker to end it. */
+  async *ask(request: Unnumbered<Request>, signal?: AbortSignal): AsyncGenerator<Answer, void, undefined> {
+    signal?.throwIfAborted();
+    const id = ++this.lastId;
+    const answers: Answer[] = [];
+    let wake = () => {};
+    this.listeners.set(id, (answer) => {
+      answers.push(answer);
+      wake();
+    });
+    const cancel = () => this.worker.postMessage({ id, type: 'cancel' } satisfies Request);
+    signal?.addEventListener('abort', cancel);
+    let isOver = false;
+    try {
+      this.worker.postMessage({ ...request, id } as Request);
+      while (!isOver) {
+        const answer = answers.shift();
+        if (!answer) {
+          await new Promise<void>((resolve) => (wake = resolve));
+          continue;
+        }
+        isOver = answer.type === 'done' || answer.type === 'loaded' || answer.type === 'models' || answer.type === 'error';
+        if (answer.type === 'error') throw Object.assign(new Error(answer.message), { name: answer.name });
+        yield answer;
+      }
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+      // Whoever leaves the loop early wants no more of it.
+      if (!isOver) cancel();
+      this.listeners.delete(id);
+    }
+  }
+
+  end(): void {
+    this.worker.terminate();
+    this.fail('The engine was unloaded.');
+  }
+
+  private fail(message: string): void {
+    for (const [id, listener] of this.listeners) listener({ id, type: 'error', name: 'Error', message });
+  }
+}
+
+function finishReason(reason: string): FinishReason {
+  if (reason === 'cancelled') return 'cancelled';
+  return reason === 'eos' || reason === 'stop_string' ? 'stop' : 'length';
+}
+
+function usageOf({ stats }: EngineEvent & { event: 'stop' }): Usage {
+  const { prompt_tokens, reused_tokens, generated_tokens, time_to_first_token_secs, prefill_secs, decode_secs } = stats;
+  return {
+    prompt_tokens,
+    reused_tokens,
+    completion_tokens: generated_tokens,
+    total_tokens: prompt_tokens + generated_tokens,
+    time_to_first_token_secs,
+    prefill_secs,
+    decode_secs,
+  };
+}

@@ -1,0 +1,95 @@
+/** A message of a conversation, in OpenAI's words. */
+export interface Message {
+  role: 'system' | 'user' | 'assistant' | 'tool';
+  content: string;
+  reasoning_content?: string;
+}
+
+/** What the engine is doing while it opens a model. */
+export interface Progress {
+  /** `download` fetches a file, `read` takes it from this browser's storage, `open` puts the weights on the device. */
+  phase: 'download' | 'read' | 'open';
+  file?: string;
+  /** Bytes so far. */
+  loaded: number;
+  /** Bytes in all; absent where the server does not say. */
+  total?: number;
+}
+
+export interface LoadOptions {
+  /** Address of a folder in Hugging Face's layout: config.json, tokenizer.json, model.safetensors. */
+  model: string | URL;
+  /** `auto` takes a GPU where there is a real one. */
+  device?: 'auto' | 'gpu' | 'cpu';
+  /** Tokens of context to make room for; the model's own where absent. */
+  context?: number;
+  /** Keeps the files in this browser, so that the next visit needs no network. On where absent. */
+  keep?: boolean;
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+}
+
+/** What a model is and where it runs. */
+export interface EngineInfo {
+  model_type: string;
+  n_parameters: number;
+  device: { name: string; class: string; api: string; gpu_index: number | null };
+  /** Why this device was taken. */
+  reason: string;
+  runs_on_kernels: boolean;
+  plan: { context: number; model_context: number; weight_bytes: number; total_bytes: number };
+  warnings: string[];
+}
+
+export interface ChatRequest {
+  messages: Message[];
+  temperature?: number;
+  top_p?: number;
+  top_k?: number;
+  seed?: number;
+  max_tokens?: number;
+  stop?: string[];
+  /** Asks the model to reason before it answers. */
+  thinking?: boolean;
+}
+
+export interface Usage {
+  prompt_tokens: number;
+  /** Tokens of the prompt that were not computed again. */
+  reused_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  time_to_first_token_secs: number;
+  prefill_secs: number;
+  decode_secs: number;
+}
+
+/** Why a reply ended: an end token, a stop string, the token limit, the end of the context, or because it was asked to. */
+export type FinishReason = 'stop' | 'length' | 'cancelled';
+
+export interface ChatChunk {
+  id: string;
+  object: 'chat.completion.chunk';
+  created: number;
+  model: string;
+  choices: [{ index: 0; delta: { role?: 'assistant'; content?: string }; finish_reason: FinishReason | null }];
+  /** Tokens of the prompt computed so far, in chunks before the first text. */
+  prefill?: { done: number; total: number };
+  /** In the last chunk. */
+  usage?: Usage;
+}
+
+export interface ChatCompletion {
+  id: string;
+  object: 'chat.completion';
+  created: number;
+  model: string;
+  choices: [{ index: 0; message: { role: 'assistant'; content: string }; finish_reason: FinishReason }];
+  usage: Usage;
+}
+
+/** A model that this browser keeps. */
+export interface StoredModel {
+  model: string;
+  bytes: number;
+}

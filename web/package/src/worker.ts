@@ -1,0 +1,112 @@
+import init, { Engine as WasmEngine } from '../wasm/sferic_web.js';
+import type { Answer, EngineEvent, Request } from './protocol';
+import { ModelFolder, ModelStore } from './store';
+import type { EngineInfo } from './types';
+
+/** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
+const YIELD_MS = 12;
+
+let engine: WasmEngine | undefined;
+let panic = '';
+const cancels = new Map<number, () => void>();
+/** Requests to the engine, one after another. */
+let queue: Promise<void> = Promise.resolve();
+
+// A panic reaches the console with its message, and the page as a bare trap.
+const error = console.error;
+console.error = (...words: unknown[]) => {
+  panic = words.join(' ').split('\n\nStack:')[0] ?? '';
+  error(...words);
+};
+
+const post = (answer: Answer) => postMessage(answer);
+
+onmessage = ({ data }: MessageEvent<Request>) => {
+  if (data.type === 'cancel') {
+    cancels.get(data.id)?.();
+    return;
+  }
+  queue = queue.then(() => answer(data));
+};
+
+async function answer(request: Request): Promise<void> {
+  const { id } = request;
+  try {
+    switch (request.type) {
+      case 'load':
+        post({ id, type: 'loaded', info: await load(request) });
+        break;
+      case 'complete':
+        await complete(request);
+        post({ id, type: 'done' });
+        break;
+      case 'stored':
+        post({ id, type: 'models', models: (await (await ModelStore.open())?.list()) ?? [] });
+        break;
+      case 'forget':
+        await (await ModelStore.open())?.forget(request.model);
+        post({ id, type: 'done' });
+        break;
+    }
+  } catch (failure) {
+    const { name, message } = failure instanceof Error ? failure : { name: 'Error', message: String(failure) };
+    post({ id, type: 'error', name, message: panic || message });
+    panic = '';
+  } finally {
+    cancels.delete(id);
+  }
+}
+
+async function load({ id, model, device, context, keep }: Request & { type: 'load' }): Promise<EngineInfo> {
+  const abort = new AbortController();
+  cancels.set(id, () => abort.abort());
+  const say = (progress: Extract<Answer, { type: 'progress' }>['progress']) => post({ id, type: 'progress', progress });
+  const [folder] = await Promise.all([ModelFolder.open(model, keep, abort.signal, say), init()]);
+  const config = await folder.text('config.json');
+  if (config === undefined) throw new Error(`${model}: expected a model folder with a config.json, found none. Check the address.`);
+  const files = {
+    config,
+    tokenizer: await folder.text('tokenizer.json'),
+    tokenizer_config: await folder.text('tokenizer_config.json'),
+    chat_template: await folder.text('chat_template.jinja'),
+    generation_config: await folder.text('generation_config.json'),
+  };
+  const weights = await folder.bytes('model.safetensors');
+  if (weights === undefined) throw new Error(`${model}: expected a model.safetensors, found none. Check the address.`);
+  abort.signal.throwIfAborted();
+  say({ phase: 'open', loaded: 0, total: weights.byteLength });
+  engine?.free();
+  engine = undefined;
+  engine = await WasmEngine.open(JSON.stringify(files), weights, JSON.stringify({ device, ...(context && { context }) }));
+  return JSON.parse(engine.info()) as EngineInfo;
+}
+
+async function complete({ id, request }: Request & { type: 'complete' }): Promise<void> {
+  if (!engine) throw new Error('No model is loaded. Load one first.');
+  const canceller = engine.canceller();
+  cancels.set(id, () => canceller.cancel());
+  let lastTurn = performance.now();
+  try {
+    await engine.complete(JSON.stringify(request), (line: string) => {
+      post({ id, type: 'event', event: JSON.parse(line) as EngineEvent });
+      if (performance.now() - lastTurn < YIELD_MS) return undefined;
+      return turn().then(() => {
+        lastTurn = performance.now();
+      });
+    });
+  } finally {
+    canceller.free();
+  }
+}
+
+/** Lets waiting messages have their turn; timers would be held back to 4 ms. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}

@@ -1,0 +1,186 @@
+//! The engine as a page's worker sees it: strings of JSON in, a call for each event out.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::{Function, Promise, Uint8Array};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sferic_engine::{
+    CancelToken, Chat, ChatOptions, EngineOptions, Event, Message, ModelParts, SamplingParams, Stop, StopReason,
+};
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+/// A model on this browser's GPU, or on one thread of its processor.
+#[wasm_bindgen]
+pub struct Engine {
+    engine: sferic_engine::Engine,
+    /// The last conversation: the next prompt mostly begins like it.
+    chat: Option<Chat>,
+    canceller: Canceller,
+}
+
+/// Ends the reply that is being written. A handle of its own, for the engine is in use then.
+#[wasm_bindgen]
+#[derive(Clone, Default)]
+pub struct Canceller(Rc<RefCell<Option<CancelToken>>>);
+
+#[wasm_bindgen]
+impl Canceller {
+    /// Asks the reply to end; it does within a token, or a chunk of the prompt.
+    pub fn cancel(&self) {
+        if let Some(token) = self.0.borrow().as_ref() {
+            token.cancel();
+        }
+    }
+}
+
+/// The small files of a model folder.
+#[derive(Deserialize)]
+struct Files {
+    config: String,
+    tokenizer: Option<String>,
+    tokenizer_config: Option<String>,
+    chat_template: Option<String>,
+    generation_config: Option<String>,
+}
+
+/// How the engine is opened.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Opening {
+    device: Option<String>,
+    context: Option<usize>,
+}
+
+/// A request in OpenAI's words; what is left out is the model's own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    messages: Vec<Message>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<usize>,
+    seed: Option<u64>,
+    max_tokens: Option<usize>,
+    #[serde(default)]
+    stop: Vec<String>,
+    #[serde(default)]
+    thinking: bool,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens a model whose weights are one safetensors file in memory. `files` and `options` are JSON.
+    ///
+    /// # Errors
+    /// A message that names what is wrong.
+    pub async fn open(files: String, weights: Uint8Array, options: String) -> Result<Engine, String> {
+        console_error_panic_hook::set_once();
+        let files: Files = parse("files", &files)?;
+        let Opening { device, context } = parse("options", &options)?;
+        let device = device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
+        let parts = ModelParts {
+            config_json: &files.config,
+            weights: Cow::Owned(weights.to_vec()),
+            tokenizer_json: files.tokenizer.as_deref().map(str::as_bytes),
+            tokenizer_config_json: files.tokenizer_config.as_deref(),
+            chat_template_jinja: files.chat_template.as_deref(),
+            generation_config_json: files.generation_config.as_deref(),
+        };
+        let options = EngineOptions { device, max_context: context, ..EngineOptions::default() };
+        let engine = sferic_engine::Engine::from_parts(parts, options).await.map_err(message)?;
+        Ok(Engine { engine, chat: None, canceller: Canceller::default() })
+    }
+
+    /// What ends a reply.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// What the model is and where it runs, as JSON.
+    pub fn info(&self) -> String {
+        let device = self.engine.device();
+        let config = self.engine.config();
+        json!({
+            "model_type": config.model_type.name(),
+            "n_parameters": config.n_parameters(),
+            "device": device.info,
+            "reason": device.reason,
+            "runs_on_kernels": self.engine.runs_on_kernels(),
+            "plan": self.engine.plan(),
+            "warnings": self.engine.warnings(),
+        })
+        .to_string()
+    }
+
+    /// Answers the request, JSON in the fields of OpenAI's chat completions, and calls `on_event` with JSON for everything that happens.
+    /// Where that returns a promise, the reply waits for it: so the page's own events have their turn.
+    ///
+    /// # Errors
+    /// A message that names what is wrong; the engine stays usable.
+    pub async fn complete(&mut self, request: String, on_event: Function) -> Result<(), String> {
+        let Request { messages, temperature, top_p, top_k, seed, max_tokens, stop, thinking } = parse("request", &request)?;
+        let own = self.engine.default_sampling();
+        let params = SamplingParams {
+            temperature: temperature.unwrap_or(own.temperature),
+            top_p: top_p.unwrap_or(own.top_p),
+            top_k: top_k.unwrap_or(own.top_k),
+            max_tokens: max_tokens.or(own.max_tokens),
+            seed: seed.or(own.seed),
+            stop,
+            ..own
+        };
+        let options = ChatOptions { messages, thinking, ..ChatOptions::default() };
+        let chat = match &mut self.chat {
+            Some(chat) => chat,
+            none => none.insert(self.engine.chat(ChatOptions::default()).map_err(message)?),
+        };
+        chat.replace(options);
+        let mut turn = chat.reply(params).map_err(message)?;
+        *self.canceller.0.borrow_mut() = Some(turn.cancel_token());
+        while let Some(event) = turn.next().await {
+            let Some(line) = line(&event.map_err(message)?) else { continue };
+            let answer = on_event.call1(&JsValue::NULL, &line.to_string().into());
+            let answer = answer.map_err(|error| format!("on_event: {error:?}"))?;
+            if let Ok(promise) = answer.dyn_into::<Promise>() {
+                JsFuture::from(promise).await.map_err(|error| format!("on_event: {error:?}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("{what}: {error}"))
+}
+
+fn message(error: sferic_engine::EngineError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn line(event: &Event) -> Option<Value> {
+    Some(match event {
+        Event::Prefill { done, total } => json!({ "event": "prefill", "done": done, "total": total }),
+        Event::Token(token) => {
+            json!({ "event": "token", "token_id": token.token_id, "piece": token.piece, "logprob": token.logprob })
+        }
+        Event::Text(text) => json!({ "event": "text", "text": text }),
+        Event::Stop(Stop { reason, stats }) => json!({
+            "event": "stop",
+            "reason": reason.name(),
+            "stop_string": match reason { StopReason::StopString(text) => Some(text), _ => None },
+            "stats": stats,
+        }),
+        _ => return None,
+    })
+}

@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { ask, open, openPage, ready, reply } from './harness.mjs';
+
+let site;
+before(async () => (site = await open()));
+after(() => site.close());
+
+/** A context of its own for each test: nothing is stored from the one before. */
+async function visit(options) {
+  const context = await site.browser.newContext();
+  const page = await openPage(context, site.url, options);
+  return { context, page };
+}
+
+test('a conversation: ask, stop, regenerate, edit, and the branches of all', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  assert.equal(await ask(page, 'What is 17 + 25?'), '17 + 25 = 42');
+  assert.match(await page.locator('#stats').innerText(), /tokens\/s, first token after [\d.]+ s, \d+ tokens of context/);
+
+  await page.fill('#input', 'Tell me a story about a lion.');
+  await page.click('#send');
+  // In the page itself, so that the reply is not over before the click arrives.
+  const elapsed = await page.evaluate(async () => {
+    const until = async (holds) => {
+      while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    const second = () => document.querySelectorAll('.message.assistant')[1];
+    await until(() => second()?.querySelector('.body').innerText.length > 4);
+    const start = performance.now();
+    document.getElementById('stop').click();
+    await until(() => second().querySelector('.actions'));
+    return performance.now() - start;
+  });
+  console.log(`stopped after ${elapsed.toFixed(0)} ms`);
+  const stopped = await reply(page);
+  assert.ok(stopped.length < 120, stopped);
+
+  await page.locator('.message.assistant').last().getByRole('button', { name: 'Regenerate' }).click();
+  await page.waitForFunction((length) => document.querySelectorAll('.message.assistant .body')[1]?.innerText.length > length, stopped.length);
+  await page.keyboard.press('Escape');
+  await page.getByText('2/2').waitFor();
+  assert.ok((await reply(page)).startsWith(stopped), 'greedy replies begin alike');
+  await page.getByRole('button', { name: 'Version before' }).click();
+  assert.equal(await reply(page), stopped);
+
+  const first = page.locator('.message.user').first();
+  await first.getByRole('button', { name: 'Edit' }).click();
+  await first.getByLabel('Edited message').fill('What is 3 + 4?');
+  await first.getByRole('button', { name: 'Send' }).click();
+  await page.locator('.message.assistant .actions').waitFor();
+  assert.match(await reply(page), /7/);
+  assert.equal(await page.locator('.message.user').count(), 1);
+  await page.locator('.message.user').getByRole('button', { name: 'Version before' }).click();
+  assert.equal(await page.locator('.message.user').count(), 2);
+  await context.close();
+});
+
+test('the second visit reads the model from this browser and shows the conversations', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  await ask(page, 'What is 17 + 25?');
+  await page.close();
+  // The network has no model any more.
+  await context.route('**/scout-*/**', (route) => route.abort());
+  const again = await openPage(context, site.url);
+  await ready(again);
+  await again.click('#list-button');
+  await again.locator('#conversations').getByRole('button', { name: 'What is 17 + 25?', exact: true }).click();
+  assert.equal(await reply(again), '17 + 25 = 42');
+  await again.fill('#search', 'no such words');
+  await again.getByText('None yet').waitFor();
+  await again.click('#settings-button');
+  await again.getByText(/scout-[0-9a-f]{12}\/, 3\d\.\d MB/).waitFor();
+  await context.close();
+});
+
+test('a changed file in the store is fetched again, the others are not', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  await page.evaluate(async () => {
+    const models = await (await navigator.storage.getDirectory()).getDirectoryHandle('models');
+    for await (const folder of models.values()) {
+      const writable = await (await folder.getFileHandle('tokenizer.json')).createWritable({ keepExistingData: true });
+      await writable.write({ type: 'write', position: 1000, data: 'broken' });
+      await writable.close();
+    }
+  });
+  await page.close();
+  const fetched = [];
+  context.on('request', (request) => request.url().includes('/scout-') && fetched.push(request.url().split('/').at(-1)));
+  const again = await openPage(context, site.url);
+  await ready(again);
+  assert.deepEqual(fetched, ['tokenizer.json']);
+  await context.close();
+});
+
+test('a download that fails says what to do and can be tried again', async () => {
+  const context = await site.browser.newContext();
+  await context.route('**/scout-*/model.safetensors', (route) => route.fulfill({ status: 503 }), { times: 1 });
+  const page = await openPage(context, site.url);
+  await page.getByText(/model\.safetensors: expected the file, the server answered 503/).waitFor();
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await ready(page);
+  await context.close();
+});
+
+test('a download that breaks off goes on where it ended', async () => {
+  const whole = readFileSync(new URL('../../assets/demo/model.safetensors', import.meta.url));
+  const ranges = [];
+  // Sends half of the file and closes the connection; the second request gets the rest.
+  const breaking = createServer((request, response) => {
+    const from = Number(request.headers.range?.match(/\d+/)?.[0] ?? 0);
+    ranges.push(from);
+    response.writeHead(from ? 206 : 200, { 'Content-Length': whole.length - from });
+    if (from) response.end(whole.subarray(from));
+    else response.write(whole.subarray(0, whole.length >> 1), () => response.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(breaking, 'listening');
+  const context = await site.browser.newContext();
+  const url = `http://127.0.0.1:${breaking.address().port}/model.safetensors`;
+  await context.route('**/scout-*/model.safetensors', (route) => route.continue({ url }));
+  const page = await openPage(context, site.url);
+  await page.getByText(/broke off: .* Load again; what has arrived is kept/).waitFor();
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await ready(page);
+  assert.equal(ranges.length, 2);
+  assert.ok(ranges[1] > 1e6, `went on at ${ranges[1]}`);
+  assert.equal(await ask(page, 'What is 17 + 25?'), '17 + 25 = 42');
+  await context.close();
+  breaking.close();
+});
+
+test('a pasted document is read', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  const line = 'The rain fell on the hills all day, and nobody went out of the house before the evening came.\n\n';
+  const text = `${line.repeat(14)}Walter the nurse keeps the spare key in the boathouse.\n\n${line.repeat(10)}`;
+  await page.focus('#input');
+  await page.evaluate((pasted) => {
+    const data = new DataTransfer();
+    data.setData('text/plain', pasted);
+    document.activeElement.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+  }, text);
+  assert.match(await page.locator('#document-name').innerText(), /pasted text, 2,\d+ characters/);
+  assert.match(await ask(page, 'In which place is the spare key of Walter the nurse?'), /boathouse/);
+  assert.ok(await page.getByText('Document: pasted text').isVisible());
+  await context.close();
+});
+
+test('an exported conversation can be imported, other files are refused', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  await ask(page, 'What is 17 + 25?');
+  await page.click('#list-button');
+  const [json] = await Promise.all([page.waitForEvent('download'), page.click('#export-json')]);
+  const [markdown] = await Promise.all([page.waitForEvent('download'), page.click('#export-markdown')]);
+  assert.equal(readFileSync(await markdown.path(), 'utf8'), '# What is 17 + 25?\n\n**You**\n\nWhat is 17 + 25?\n\n**Sferic**\n\n17 + 25 = 42\n');
+  const exported = readFileSync(await json.path());
+  await page.click('#new');
+  assert.equal(await page.locator('.message').count(), 0);
+  await page.setInputFiles('#import-file', { name: 'other.json', mimeType: 'application/json', buffer: Buffer.from('{"turns": 3}') });
+  await page.getByText(/other.json: The file holds other data/).waitFor();
+  await page.setInputFiles('#import-file', { name: 'c.json', mimeType: 'application/json', buffer: exported });
+  await page.locator('.message.assistant').waitFor();
+  assert.equal(await reply(page), '17 + 25 = 42');
+  await context.close();
+});
+
+test('replies are shown as text and never run', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  const content = 'See <img src=x onerror="window.broken = 1"> **bold**\n\n```js\nlet a = 1;\n```\n\n[link](javascript:window.broken=1)';
+  const turns = { a: { id: 'a', parent: null, role: 'user', content: '<b>hi</b>' }, b: { id: 'b', parent: 'a', role: 'assistant', content } };
+  await page.setInputFiles('#import-file', { name: 'c.json', mimeType: 'application/json', buffer: Buffer.from(JSON.stringify({ turns, leaf: 'b' })) });
+  await page.locator('.message.assistant strong').waitFor();
+  assert.equal(await page.locator('.message img').count(), 0);
+  assert.equal(await page.locator('.message.user b').count(), 0);
+  assert.equal(await page.locator('.message.assistant a').getAttribute('href'), null);
+  assert.equal(await page.evaluate(() => window.broken), undefined);
+  await page.locator('pre').getByRole('button', { name: 'Copy' }).waitFor();
+  await context.close();
+});
+
+test('the same tokens as the native program on ten prompts', async () => {
+  const prompts = ['What is 17 + 25?', 'Hello, who are you?', 'What is a volcano?', 'Tell me a story about a lion.', 'What does brave mean?', 'What is 9 x 8?', 'Sort these numbers: 4, 1, 3.', 'Say something polite.', 'What is the capital of France?', 'How many days are in a week?'];
+  const program = process.env.SFERIC_PROGRAM;
+  assert.ok(program, 'SFERIC_PROGRAM has to name the native program');
+  const { context, page } = await visit({ settings: { 'max-tokens': '24' } });
+  await ready(page);
+  for (const prompt of prompts) {
+    await page.click('#new');
+    await ask(page, prompt);
+    const native = execFileSync(program, ['generate', '--device', 'cpu', '--temperature', '0', '--max-tokens', '24', '--chat', prompt], { encoding: 'utf8' });
+    const shown = await page.evaluate(async () => {
+      const all = await new Promise((resolve) => {
+        const request = indexedDB.open('keyval-store');
+        request.onsuccess = () => {
+          const kept = request.result.transaction('keyval').objectStore('keyval').getAll();
+          kept.onsuccess = () => resolve(kept.result);
+        };
+      });
+      const { turns, leaf } = all.sort((a, b) => b.changed - a.changed)[0];
+      return turns[leaf].content;
+    });
+    assert.equal(shown.trim(), native.trim(), prompt);
+  }
+  await context.close();
+});
+
+test('the page stays quick while the model writes', async () => {
+  const { context, page } = await visit({ settings: { 'max-tokens': '60' } });
+  await ready(page);
+  await page.evaluate(() => {
+    window.longest = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach((entry) => (window.longest = Math.max(window.longest, entry.duration)))).observe({ type: 'longtask' });
+  });
+  await ask(page, 'Tell me a story about a lion.');
+  const longest = await page.evaluate(() => window.longest);
+  console.log(`longest task of the main thread: ${longest} ms`);
+  await context.close();
+});
+
+test('no violations of accessibility rules, light, dark and on a phone', async () => {
+  const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  for (const [colorScheme, width] of [['light', 1100], ['dark', 1100], ['light', 380]]) {
+    const context = await site.browser.newContext({ colorScheme, viewport: { width, height: 800 } });
+    const page = await openPage(context, site.url);
+    await ready(page);
+    await ask(page, 'What is 17 + 25?');
+    await page.click('#settings-button');
+    await page.click('#list-button');
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => window.axe.run());
+    assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map((one) => one.html).join(' ')}`), []);
+    if (process.env.SFERIC_SCREENSHOTS) {
+      await page.click('#settings-button');
+      await page.click('#list-button');
+      await page.screenshot({ path: `${process.env.SFERIC_SCREENSHOTS}/web-${width < 500 ? 'phone' : colorScheme}.png` });
+    }
+    await context.close();
+  }
+});
+
+test('the example of ten lines', async () => {
+  const context = await site.browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${site.url}/examples/ten-lines.html`);
+  await page.waitForFunction(() => document.title === 'done', undefined, { timeout: 120_000 });
+  assert.equal(await page.locator('#reply').innerText(), '17 + 25 = 42');
+  await context.close();
+});
