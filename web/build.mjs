@@ -2,8 +2,8 @@
 // The wasm module has to be in package/wasm: `cargo xtask web` makes it and calls this.
 import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 
@@ -27,6 +27,20 @@ await build({
   resolve: { alias: { sferic: join(here, 'package/src/index.ts') } },
   build: { ...target, outDir: join(out, 'site') },
 });
+
+// What the service worker keeps: everything that the page consists of.
+const files = readdirSync(join(out, 'site'), { recursive: true, withFileTypes: true })
+  .filter((file) => file.isFile() && file.name !== 'sw.js')
+  .map((file) => relative(join(out, 'site'), join(file.parentPath ?? file.path, file.name)).replaceAll('\\', '/'))
+  .sort();
+const worker = join(out, 'site/sw.js');
+const version = createHash('sha256');
+for (const file of files) version.update(file).update(readFileSync(join(out, 'site', file)));
+const script = readFileSync(worker, 'utf8')
+  .replace('const FILES = [];', `const FILES = ${JSON.stringify(files)};`)
+  .replace('sferic-development', `sferic-${version.digest('hex').slice(0, 12)}`);
+writeFileSync(worker, script);
+
 const entry = { input: join(here, 'package/src/index.ts'), preserveEntrySignatures: 'strict', output: { entryFileNames: 'sferic.js' } };
 await build({ ...shared, root: here, publicDir: false, build: { ...target, outDir: join(out, 'sferic/dist'), rollupOptions: entry } });
 execFileSync('npx', ['tsc', '--project', 'tsconfig.package.json', '--outDir', join(out, 'sferic/dist')], { cwd: here, stdio: 'inherit' });

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use js_sys::{Function, Promise, Uint8Array};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sferic_engine::{
-    CancelToken, Chat, ChatOptions, EngineOptions, Event, Message, ModelParts, SamplingParams, Stop, StopReason,
+    CancelToken, Chat, ChatOptions, EngineOptions, Event, Matrix, Message, ModelParts, SamplingParams, Stop, StopReason,
 };
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
@@ -21,6 +22,8 @@ pub struct Engine {
     /// The last conversation: the next prompt mostly begins like it.
     chat: Option<Chat>,
     canceller: Canceller,
+    /// What each layer selected for the tokens of the last reply.
+    selections: BTreeMap<usize, Matrix<i32>>,
 }
 
 /// Ends the reply that is being written. A handle of its own, for the engine is in use then.
@@ -93,7 +96,7 @@ impl Engine {
         };
         let options = EngineOptions { device, max_context: context, ..EngineOptions::default() };
         let engine = sferic_engine::Engine::from_parts(parts, options).await.map_err(message)?;
-        Ok(Engine { engine, chat: None, canceller: Canceller::default() })
+        Ok(Engine { engine, chat: None, canceller: Canceller::default(), selections: BTreeMap::new() })
     }
 
     /// What ends a reply.
@@ -151,6 +154,28 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Looks into the last conversation: returns JSON with its tokens as text, the number of those of the prompt, and the layers that select.
+    /// What they selected for a token of the reply is what [`Engine::selected`] returns until the next reply.
+    ///
+    /// # Errors
+    /// A message when there is no reply yet, or the device fails.
+    pub async fn xray(&mut self, prompt_tokens: usize) -> Result<String, String> {
+        let chat = self.chat.as_mut().ok_or("there is no reply to look into")?;
+        let session = chat.session_mut();
+        // A token is drawn from what the token before it selected.
+        self.selections = session.selections(prompt_tokens.saturating_sub(1)).await.map_err(message)?;
+        let tokenizer = self.engine.tokenizer().map_err(message)?;
+        let tokens: Vec<String> = session.tokens().iter().map(|id| tokenizer.decode(&[*id], false).unwrap_or_default()).collect();
+        let layers: Vec<usize> = self.selections.keys().copied().collect();
+        Ok(json!({ "tokens": tokens, "prompt_tokens": prompt_tokens, "layers": layers }).to_string())
+    }
+
+    /// The positions that a layer selected to draw the token of the reply with this index, descending.
+    pub fn selected(&self, layer: usize, token: usize) -> Vec<i32> {
+        let row = self.selections.get(&layer).map(|rows| rows.row(token)).unwrap_or_default();
+        row.iter().copied().filter(|&position| position >= 0).collect()
     }
 }
 

@@ -81,6 +81,19 @@ test('the second visit reads the model from this browser and shows the conversat
   await context.close();
 });
 
+test('the second visit needs no network', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.waitForFunction(() => navigator.serviceWorker.controller);
+  await page.close();
+  await context.setOffline(true);
+  const again = await openPage(context, site.url);
+  await ready(again);
+  assert.equal(await ask(again, 'What is 17 + 25?'), '17 + 25 = 42');
+  await context.close();
+});
+
 test('a changed file in the store is fetched again, the others are not', async () => {
   const { context, page } = await visit();
   await ready(page);
@@ -151,6 +164,53 @@ test('a pasted document is read', async () => {
   assert.match(await page.locator('#document-name').innerText(), /pasted text, 2,\d+ characters/);
   assert.match(await ask(page, 'In which place is the spare key of Walter the nurse?'), /boathouse/);
   assert.ok(await page.getByText('Document: pasted text').isVisible());
+  await context.close();
+});
+
+test('the X-ray of a reply shows what each layer read', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  const line = 'The rain fell on the hills all day, and nobody went out of the house before the evening came.\n\n';
+  const text = `${line.repeat(20)}Walter the nurse keeps the spare key in the boathouse.\n\n${line.repeat(20)}`;
+  await page.setInputFiles('#file', { name: 'rain.txt', mimeType: 'text/plain', buffer: Buffer.from(text) });
+  assert.match(await ask(page, 'In which place is the spare key of Walter the nurse?'), /boathouse/);
+  await page.getByRole('button', { name: 'X-ray' }).click();
+  const count = page.locator('#xray-count');
+  await count.getByText(/tokens were read/).waitFor();
+  const tokens = page.locator('#xray-reply button');
+  const place = (await tokens.allInnerTexts()).findIndex((token) => token.includes('boat'));
+  await tokens.nth(place).click();
+  await page.waitForFunction((at) => document.querySelectorAll('#xray-reply button')[at].getAttribute('aria-pressed') === 'true', place);
+  // One layer reads 512 of more than 800 tokens, and the one that answers is among them for most layers.
+  const [n, total] = (await count.innerText()).match(/\d+/g).map(Number);
+  assert.ok(total > 800 && n >= 512 && n <= total, await count.innerText());
+  const layers = await page.evaluate(async () => {
+    const slider = document.getElementById('xray-layer');
+    const marked = [];
+    for (let layer = 1; layer <= 8; layer++) {
+      slider.value = String(layer);
+      slider.dispatchEvent(new Event('input'));
+      const spans = [...document.querySelectorAll('#xray-text span')].filter((span) => span.style.backgroundColor);
+      marked.push([spans.length, spans.some((span) => span.textContent.includes('boat'))]);
+    }
+    return marked;
+  });
+  assert.ok(layers.every(([n_marked]) => n_marked === 512), JSON.stringify(layers));
+  assert.ok(layers.filter(([, reads]) => reads).length >= 4, JSON.stringify(layers));
+  if (process.env.SFERIC_SCREENSHOTS) await page.screenshot({ path: `${process.env.SFERIC_SCREENSHOTS}/web-xray.png` });
+  const [svg] = await Promise.all([page.waitForEvent('download'), page.click('#xray-export')]);
+  assert.match(readFileSync(await svg.path(), 'utf8'), /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg".*layer 7/);
+  await page.click('#xray-close');
+  // The conversation goes on behind it.
+  assert.ok((await ask(page, 'What is 17 + 25?')).length > 0);
+  await context.close();
+});
+
+test('two tabs on their first visit', async () => {
+  const context = await site.browser.newContext();
+  const pages = await Promise.all([openPage(context, site.url), openPage(context, site.url)]);
+  await Promise.all(pages.map(ready));
+  for (const page of pages) assert.equal(await ask(page, 'What is 17 + 25?'), '17 + 25 = 42');
   await context.close();
 });
 

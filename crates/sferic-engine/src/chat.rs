@@ -58,6 +58,11 @@ impl Chat {
         &self.session
     }
 
+    /// Returns the session behind the conversation, to look into it ([`Session::selections`]).
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     /// Returns the prompt for the messages so far, up to where the model speaks.
     ///
     /// # Errors

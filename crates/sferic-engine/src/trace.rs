@@ -233,14 +233,14 @@ impl<'e> Run<'e> {
 }
 
 /// The selected positions of one row, descending, without the unfilled slots.
-fn descending(row: &[i32]) -> Vec<i32> {
+pub(crate) fn descending(row: &[i32]) -> Vec<i32> {
     let mut row: Vec<i32> = row.iter().copied().filter(|&position| position >= 0).collect();
     row.sort_unstable_by(|a, b| b.cmp(a));
     row
 }
 
 /// One width for all rows: the longest.
-fn padded(rows: &[Vec<i32>]) -> Matrix<i32> {
+pub(crate) fn padded(rows: &[Vec<i32>]) -> Matrix<i32> {
     let n_cols = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut values = Vec::with_capacity(rows.len() * n_cols);
     for row in rows {

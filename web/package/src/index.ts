@@ -8,7 +8,7 @@
  * ```
  */
 import type { Answer, EngineEvent, Request } from './protocol';
-import type { ChatChunk, ChatCompletion, ChatRequest, EngineInfo, FinishReason, LoadOptions, StoredModel, Usage } from './types';
+import type { ChatChunk, ChatCompletion, ChatRequest, EngineInfo, FinishReason, LoadOptions, StoredModel, Usage, Xray } from './types';
 
 export type * from './types';
 
@@ -25,6 +25,9 @@ export class Engine {
   readonly info: EngineInfo;
   /** OpenAI's shape. */
   readonly chat = { completions: { create: this.create.bind(this) as Create } };
+
+  /** Tokens of the last prompt. */
+  private promptTokens: number | undefined;
 
   private constructor(
     private readonly worker: EngineWorker,
@@ -74,6 +77,22 @@ export class Engine {
     }
   }
 
+  /** Looks into the last reply: computes its tokens again and reads what each layer selected for them. */
+  async xray(): Promise<Xray> {
+    const { worker } = this;
+    if (this.promptTokens === undefined) throw new Error('There is no reply to look into. Ask something first.');
+    for await (const answer of worker.ask({ type: 'xray', prompt_tokens: this.promptTokens })) {
+      if (answer.type !== 'xray') continue;
+      const { layers } = answer.xray;
+      const selected = async (token: number): Promise<Int32Array[]> => {
+        for await (const rows of worker.ask({ type: 'selected', layers, token })) if (rows.type === 'selected') return rows.selected;
+        return [];
+      };
+      return { ...answer.xray, selected };
+    }
+    throw new Error('The worker ended before it had looked into the reply.');
+  }
+
   /** Ends the worker and gives its memory back. Replies that are being written fail. */
   unload(): void {
     this.worker.end();
@@ -101,6 +120,7 @@ export class Engine {
       const { event } = answer;
       if (event.event === 'prefill') yield { ...chunk({}), prefill: { done: event.done, total: event.total } };
       if (event.event === 'text') yield chunk({ content: event.text });
+      if (event.event === 'stop') this.promptTokens = event.stats.prompt_tokens;
       if (event.event === 'stop') yield { ...chunk({}, finishReason(event.reason)), usage: usageOf(event) };
     }
   }
@@ -157,7 +177,7 @@ class EngineWorker {
           await new Promise<void>((resolve) => (wake = resolve));
           continue;
         }
-        isOver = answer.type === 'done' || answer.type === 'loaded' || answer.type === 'models' || answer.type === 'error';
+        isOver = answer.type !== 'progress' && answer.type !== 'event';
         if (answer.type === 'error') throw Object.assign(new Error(answer.message), { name: answer.name });
         yield answer;
       }

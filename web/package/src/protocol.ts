@@ -4,6 +4,8 @@ import type { ChatRequest, EngineInfo, Progress, StoredModel } from './types';
 export type Request =
   | { id: number; type: 'load'; model: string; device: string; context?: number; keep: boolean }
   | { id: number; type: 'complete'; request: ChatRequest }
+  | { id: number; type: 'xray'; prompt_tokens: number }
+  | { id: number; type: 'selected'; layers: number[]; token: number }
   | { id: number; type: 'stored' }
   | { id: number; type: 'forget'; model: string }
   /** Ends the request `id`, which then answers by itself. */
@@ -29,6 +31,8 @@ export type Answer =
   | { id: number; type: 'progress'; progress: Progress }
   | { id: number; type: 'event'; event: EngineEvent }
   | { id: number; type: 'loaded'; info: EngineInfo }
+  | { id: number; type: 'xray'; xray: { tokens: string[]; prompt_tokens: number; layers: number[] } }
+  | { id: number; type: 'selected'; selected: Int32Array[] }
   | { id: number; type: 'models'; models: StoredModel[] }
   | { id: number; type: 'done' }
   | { id: number; type: 'error'; name: string; message: string };

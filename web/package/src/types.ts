@@ -7,8 +7,8 @@ export interface Message {
 
 /** What the engine is doing while it opens a model. */
 export interface Progress {
-  /** `download` fetches a file, `read` takes it from this browser's storage, `open` puts the weights on the device. */
-  phase: 'download' | 'read' | 'open';
+  /** `wait`: another tab is at it; `download` fetches a file, `read` takes it from this browser's storage, `open` puts the weights on the device. */
+  phase: 'wait' | 'download' | 'read' | 'open';
   file?: string;
   /** Bytes so far. */
   loaded: number;
@@ -86,6 +86,18 @@ export interface ChatCompletion {
   model: string;
   choices: [{ index: 0; message: { role: 'assistant'; content: string }; finish_reason: FinishReason }];
   usage: Usage;
+}
+
+/** What the model looked at while it wrote the last reply. */
+export interface Xray {
+  /** All tokens of the conversation as text, the reply's at the end. */
+  tokens: string[];
+  /** How many of them are the prompt's. */
+  prompt_tokens: number;
+  /** The layers that select. */
+  layers: number[];
+  /** Returns the positions that each of `layers` selected to draw the token of the reply with this index, descending. Until the next reply. */
+  selected(token: number): Promise<Int32Array[]>;
 }
 
 /** A model that this browser keeps. */

@@ -1,7 +1,7 @@
 import init, { Engine as WasmEngine } from '../wasm/sferic_web.js';
 import type { Answer, EngineEvent, Request } from './protocol';
 import { ModelFolder, ModelStore } from './store';
-import type { EngineInfo } from './types';
+import type { EngineInfo, Progress } from './types';
 
 /** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
 const YIELD_MS = 12;
@@ -40,6 +40,14 @@ async function answer(request: Request): Promise<void> {
         await complete(request);
         post({ id, type: 'done' });
         break;
+      case 'xray': {
+        const xray = JSON.parse(await loaded().xray(request.prompt_tokens)) as Extract<Answer, { type: 'xray' }>['xray'];
+        post({ id, type: 'xray', xray });
+        break;
+      }
+      case 'selected':
+        post({ id, type: 'selected', selected: request.layers.map((layer) => loaded().selected(layer, request.token)) });
+        break;
       case 'stored':
         post({ id, type: 'models', models: (await (await ModelStore.open())?.list()) ?? [] });
         break;
@@ -60,8 +68,21 @@ async function answer(request: Request): Promise<void> {
 async function load({ id, model, device, context, keep }: Request & { type: 'load' }): Promise<EngineInfo> {
   const abort = new AbortController();
   cancels.set(id, () => abort.abort());
-  const say = (progress: Extract<Answer, { type: 'progress' }>['progress']) => post({ id, type: 'progress', progress });
-  const [folder] = await Promise.all([ModelFolder.open(model, keep, abort.signal, say), init()]);
+  const say = (progress: Progress) => post({ id, type: 'progress', progress });
+  await init();
+  // One tab at a time: the next one then finds everything in the store.
+  say({ phase: 'wait', loaded: 0 });
+  const { files, weights } = await navigator.locks.request(`sferic ${model}`, { signal: abort.signal }, () => fetchModel(model, keep, abort.signal, say));
+  abort.signal.throwIfAborted();
+  say({ phase: 'open', loaded: 0, total: weights.byteLength });
+  engine?.free();
+  engine = undefined;
+  engine = await WasmEngine.open(JSON.stringify(files), weights, JSON.stringify({ device, ...(context && { context }) }));
+  return JSON.parse(engine.info()) as EngineInfo;
+}
+
+async function fetchModel(model: string, keep: boolean, signal: AbortSignal, say: (progress: Progress) => void) {
+  const folder = await ModelFolder.open(model, keep, signal, say);
   const config = await folder.text('config.json');
   if (config === undefined) throw new Error(`${model}: expected a model folder with a config.json, found none. Check the address.`);
   const files = {
@@ -73,16 +94,16 @@ async function load({ id, model, device, context, keep }: Request & { type: 'loa
   };
   const weights = await folder.bytes('model.safetensors');
   if (weights === undefined) throw new Error(`${model}: expected a model.safetensors, found none. Check the address.`);
-  abort.signal.throwIfAborted();
-  say({ phase: 'open', loaded: 0, total: weights.byteLength });
-  engine?.free();
-  engine = undefined;
-  engine = await WasmEngine.open(JSON.stringify(files), weights, JSON.stringify({ device, ...(context && { context }) }));
-  return JSON.parse(engine.info()) as EngineInfo;
+  return { files, weights };
+}
+
+function loaded(): WasmEngine {
+  if (!engine) throw new Error('No model is loaded. Load one first.');
+  return engine;
 }
 
 async function complete({ id, request }: Request & { type: 'complete' }): Promise<void> {
-  if (!engine) throw new Error('No model is loaded. Load one first.');
+  const engine = loaded();
   const canceller = engine.canceller();
   cancels.set(id, () => canceller.cancel());
   let lastTurn = performance.now();

@@ -1,7 +1,7 @@
 import { Engine, type Progress } from 'sferic';
 import { bytes, element } from './dom';
 
-const PHASES = { download: 'Downloading', read: 'Reading', open: 'Opening' };
+const PHASES = { wait: 'Waiting for another tab', download: 'Downloading', read: 'Reading', open: 'Opening' };
 
 /** Loads the model and says how far it is. */
 export async function loadEngine(model: string, device: 'auto' | 'gpu' | 'cpu'): Promise<Engine> {
@@ -23,7 +23,7 @@ export async function loadEngine(model: string, device: 'auto' | 'gpu' | 'cpu'):
 }
 
 function line({ phase, file = '', loaded, total }: Progress, bar: HTMLProgressElement, start: number): string {
-  if (total === undefined || phase === 'open') bar.removeAttribute('value');
+  if (total === undefined || phase === 'open' || phase === 'wait') bar.removeAttribute('value');
   else bar.value = total ? loaded / total : 1;
   if (phase !== 'download') return `${PHASES[phase]} ${file} …`;
   const seconds = (performance.now() - start) / 1000;

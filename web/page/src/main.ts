@@ -5,6 +5,7 @@ import { button, bytes, download, element, node } from './dom';
 import { loadEngine } from './loader';
 import { MessageView } from './messages';
 import { Settings } from './settings';
+import { XrayView } from './xray';
 
 declare const MODEL: string;
 
@@ -17,6 +18,8 @@ let engine: Engine | undefined;
 let conversation = talk.emptyConversation();
 let attached: { name: string; text: string } | undefined;
 let running: AbortController | undefined;
+/** The reply that the engine wrote last. */
+let last: talk.Turn | undefined;
 
 const input = element<HTMLTextAreaElement>('input');
 const settings = new Settings(() => void open());
@@ -24,6 +27,8 @@ const view = new MessageView(element('conversation'), {
   ask: (question) => void ask(question),
   edit: (turn, content) => void answer(talk.append(conversation, turn.parent, { role: 'user', content, ...(turn.document && { document: turn.document }) })),
   regenerate: (turn) => void answer(turn.parent === null ? undefined : conversation.turns[turn.parent]),
+  isLast: (turn) => turn === last,
+  xray: () => void look(),
   show: (turn) => {
     talk.show(conversation, turn);
     draw();
@@ -34,8 +39,8 @@ const view = new MessageView(element('conversation'), {
 async function open(): Promise<void> {
   running?.abort();
   engine?.unload();
-  engine = undefined;
-  refresh();
+  engine = last = undefined;
+  draw();
   engine = await loadEngine(MODEL, settings.device);
   const { device, reason, n_parameters, plan, runs_on_kernels, warnings } = engine.info;
   const place = device.gpu_index === null ? 'the processor' : device.name;
@@ -77,9 +82,23 @@ async function answer(question: talk.Turn | undefined): Promise<void> {
     reply.error = error instanceof Error ? error.message : String(error);
   }
   running = undefined;
+  last = reply.usage && engine.info.model_type.includes('v32') ? reply : undefined;
   element('live').textContent = talk.answerOf(reply.content).answer;
   draw();
   await keep();
+}
+
+/** Shows what the model looked at while it wrote the last reply. */
+async function look(): Promise<void> {
+  if (!engine || running) return;
+  element('stats').textContent = 'Computing the reply again …';
+  try {
+    await new XrayView(await engine.xray()).open();
+  } catch (error) {
+    element('stats').textContent = error instanceof Error ? error.message : String(error);
+    return;
+  }
+  refresh();
 }
 
 function take(reply: talk.Turn, { choices, prefill, usage }: ChatChunk): void {
@@ -216,5 +235,7 @@ element<HTMLInputElement>('import-file').addEventListener('change', async ({ tar
   }
 });
 
+// Without it, in a browser that refuses it, the page works and needs the network at each visit.
+navigator.serviceWorker?.register('./sw.js').catch((error: unknown) => console.warn('no service worker:', error));
 draw();
 void open();

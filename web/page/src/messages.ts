@@ -7,6 +7,9 @@ export interface Actions {
   ask(question: string): void;
   edit(turn: Turn, content: string): void;
   regenerate(turn: Turn): void;
+  /** Looks into the reply; only the one that the engine wrote last can be looked into. */
+  xray(turn: Turn): void;
+  isLast(turn: Turn): boolean;
   show(turn: Turn): void;
 }
 
@@ -64,6 +67,7 @@ export class MessageView {
     if (turn.role === 'user') row.append(button('Edit', () => this.edit(turn, body, row)));
     else {
       row.append(button('Regenerate', () => this.actions.regenerate(turn)));
+      if (this.actions.isLast(turn)) row.append(button('X-ray', () => this.actions.xray(turn)));
       row.append(button('Copy', () => void navigator.clipboard.writeText(answerOf(turn.content).answer), 'Copy the reply'));
     }
     return row;

@@ -60,6 +60,16 @@ fn turns_become_messages_and_reuse_the_cache() {
 }
 
 #[test]
+fn another_conversation_reuses_what_it_shares() {
+    let mut chat = engine().chat(ChatOptions::default()).unwrap();
+    finish(chat.say("hello", hi()).unwrap());
+    chat.replace(ChatOptions { messages: vec![Message::user("help")], ..ChatOptions::default() });
+    let (_, _, stats) = finish(chat.reply(hi()).unwrap());
+    assert_eq!(stats.reused_tokens, "user:hel".len());
+    assert_eq!(texts(&chat), [(Role::User, "help".to_owned()), (Role::Assistant, "hi".to_owned())]);
+}
+
+#[test]
 fn a_dropped_turn_keeps_what_was_written_and_nothing_takes_the_question_back() {
     let mut chat = engine().chat(ChatOptions::default()).unwrap();
     drop(chat.say("hello", hi()).unwrap());

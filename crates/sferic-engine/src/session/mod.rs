@@ -12,7 +12,7 @@ pub(crate) use output::Output;
 
 use crate::runtime::{Attention, Cached, Feed, Wanted};
 use crate::sampler::{Sampler, SamplingParams};
-use crate::trace::Matrix;
+use crate::trace::{Matrix, descending, padded};
 use crate::{Engine, EngineError};
 use experts::Experts;
 use std::collections::BTreeMap;
@@ -164,6 +164,46 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Returns what each layer selected for the tokens of the conversation from position `first` on, `[T, K]`: descending, −1 in the unfilled
+    /// slots at the end of a row. The token at position `p` was drawn from what the token before it selected. Layers without an indexer and
+    /// models without one have no entry.
+    ///
+    /// These tokens are computed again behind those that are cached; the conversation stays as it is.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`] when the device fails.
+    pub async fn selections(&mut self, first: usize) -> Result<BTreeMap<usize, Matrix<i32>>, EngineError> {
+        self.settle();
+        self.cached.truncate(first.min(self.cached.len()));
+        let chunk = self.engine.plan().prefill_chunk.min(self.engine.runtime().longest_step());
+        let mut rows: BTreeMap<usize, Vec<Vec<i32>>> = BTreeMap::new();
+        while self.cached.len() < self.tokens.len() {
+            self.settle();
+            let begin = self.cached.len();
+            let (wanted, end) = if begin < first { (Wanted::Nothing, first) } else { (Wanted::Everything, self.tokens.len()) };
+            let end = end.min(begin + chunk).min(self.tokens.len());
+            let Session { engine, cached, tokens, experts } = self;
+            let computed = engine
+                .runtime()
+                .compute(cached, &tokens[begin..end], Feed::Prefill, (wanted, experts.is_some()), &Attention::Selected)
+                .await;
+            let computed = match computed {
+                Ok(computed) => computed,
+                Err(error) => {
+                    self.forget_cache();
+                    return Err(error);
+                }
+            };
+            if let Some(experts) = experts {
+                experts.extend(cached.len(), computed.experts);
+            }
+            for (layer_idx, selected) in computed.selected {
+                rows.entry(layer_idx).or_default().extend(selected.iter().map(|row| descending(row)));
+            }
+        }
+        Ok(rows.into_iter().map(|(layer_idx, rows)| (layer_idx, padded(&rows))).collect())
     }
 
     /// Computes the tokens that are not cached up to `end` and returns the logits that are wanted.

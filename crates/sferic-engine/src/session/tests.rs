@@ -399,3 +399,22 @@ fn nan_weights_are_a_warning_and_then_an_error_that_leaves_the_session_usable() 
     }
     assert_eq!(session.tokens(), prompt(6));
 }
+
+#[test]
+fn selections_are_those_of_a_trace() {
+    let engine = engine();
+    let ids: Vec<u32> = (0..20).map(|position| 3 + position * 7 % 50).collect();
+    let trace = block_on(engine.trace(&TraceRequest { ids: ids.clone(), ..TraceRequest::default() })).unwrap();
+    let mut session = engine.session();
+    block_on(session.logits(&ids)).unwrap();
+    for first in [12, 0, 19] {
+        let selections = block_on(session.selections(first)).unwrap();
+        assert_eq!(selections.len(), trace.topk.len());
+        for (layer_idx, rows) in &selections {
+            let filled = |row: &[i32]| row.iter().copied().filter(|&position| position >= 0).collect::<Vec<_>>();
+            let expected: Vec<Vec<i32>> = trace.topk[layer_idx].rows().skip(first).map(filled).collect();
+            assert_eq!(rows.rows().map(filled).collect::<Vec<_>>(), expected, "layer {layer_idx} from {first}");
+        }
+        assert_eq!((session.tokens(), session.n_cached()), (&ids[..], 20));
+    }
+}
