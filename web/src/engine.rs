@@ -81,7 +81,7 @@ impl Engine {
     ///
     /// # Errors
     /// A message that names what is wrong.
-    pub async fn open(files: String, weights: Uint8Array, options: String) -> Result<Engine, String> {
+    pub async fn open(files: String, weights: Uint8Array, options: String) -> Result<Engine, Fault> {
         console_error_panic_hook::set_once();
         let files: Files = parse("files", &files)?;
         let Opening { device, context } = parse("options", &options)?;
@@ -125,7 +125,7 @@ impl Engine {
     ///
     /// # Errors
     /// A message that names what is wrong; the engine stays usable.
-    pub async fn complete(&mut self, request: String, on_event: Function) -> Result<(), String> {
+    pub async fn complete(&mut self, request: String, on_event: Function) -> Result<(), Fault> {
         let Request { messages, temperature, top_p, top_k, seed, max_tokens, stop, thinking } = parse("request", &request)?;
         let own = self.engine.default_sampling();
         let params = SamplingParams {
@@ -161,8 +161,8 @@ impl Engine {
     ///
     /// # Errors
     /// A message when there is no reply yet, or the device fails.
-    pub async fn xray(&mut self, prompt_tokens: usize) -> Result<String, String> {
-        let chat = self.chat.as_mut().ok_or("there is no reply to look into")?;
+    pub async fn xray(&mut self, prompt_tokens: usize) -> Result<String, Fault> {
+        let chat = self.chat.as_mut().ok_or_else(|| "there is no reply to look into".to_owned())?;
         let session = chat.session_mut();
         // A token is drawn from what the token before it selected.
         self.selections = session.selections(prompt_tokens.saturating_sub(1)).await.map_err(message)?;
@@ -183,14 +183,36 @@ fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String>
     serde_json::from_str(text).map_err(|error| format!("{what}: {error}"))
 }
 
-fn message(error: sferic_engine::EngineError) -> String {
+/// What goes to the page as an `Error`.
+pub struct Fault {
+    name: &'static str,
+    message: String,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self { name: "Error", message }
+    }
+}
+
+impl From<Fault> for JsValue {
+    fn from(Fault { name, message }: Fault) -> Self {
+        let error = js_sys::Error::new(&message);
+        error.set_name(name);
+        error.into()
+    }
+}
+
+/// The error with its causes. A failed device has a name of its own, since a new one may do.
+fn message(error: sferic_engine::EngineError) -> Fault {
+    let name = if matches!(error, sferic_engine::EngineError::Device { .. }) { "DeviceError" } else { "Error" };
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
         text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    text
+    Fault { name, message: text }
 }
 
 fn line(event: &Event) -> Option<Value> {

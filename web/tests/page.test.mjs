@@ -206,6 +206,27 @@ test('the X-ray of a reply shows what each layer read', async () => {
   await context.close();
 });
 
+test('a reply on WebGPU goes on when the device is lost', async () => {
+  const context = await site.browser.newContext();
+  // Gives the test the worker's device.
+  await context.route('**/worker-*.js', async (route) => {
+    const hook = `const request = GPUAdapter.prototype.requestDevice;
+      GPUAdapter.prototype.requestDevice = async function (descriptor) { return (globalThis.device = await request.call(this, descriptor)); };\n`;
+    await route.fulfill({ contentType: 'text/javascript', body: hook + (await (await route.fetch()).text()) });
+  });
+  const page = await openPage(context, site.url, { device: 'gpu' });
+  await ready(page);
+  assert.match(await page.locator('#facts').textContent(), /our own/);
+  await page.fill('#input', 'Hello, who are you?');
+  await page.click('#send');
+  await page.waitForFunction(() => document.querySelector('.message.assistant .body')?.innerText.length > 4, undefined, { timeout: 120_000 });
+  await page.workers()[0].evaluate(() => globalThis.device.destroy());
+  await page.getByText(/The device failed/).waitFor();
+  await page.locator('.message.assistant .actions').waitFor({ timeout: 120_000 });
+  assert.equal(await reply(page), 'I am Scout, a small assistant that runs on your own device.');
+  await context.close();
+});
+
 test('two tabs on their first visit', async () => {
   const context = await site.browser.newContext();
   const pages = await Promise.all([openPage(context, site.url), openPage(context, site.url)]);

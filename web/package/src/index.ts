@@ -21,37 +21,23 @@ export interface CallOptions {
 
 /** A model in a worker of its own. */
 export class Engine {
-  /** What the model is and where it runs. */
-  readonly info: EngineInfo;
   /** OpenAI's shape. */
   readonly chat = { completions: { create: this.create.bind(this) as Create } };
-
   /** Tokens of the last prompt. */
   private promptTokens: number | undefined;
 
   private constructor(
-    private readonly worker: EngineWorker,
-    private readonly name: string,
-    info: EngineInfo,
-  ) {
-    this.info = info;
-  }
+    private worker: EngineWorker,
+    private readonly options: LoadOptions & { model: string },
+    /** What the model is and where it runs. */
+    public info: EngineInfo,
+  ) {}
 
   /** Fetches a model and opens it. Fails with a message that says what to do; an aborted load with an `AbortError`. */
-  static async load({ model, device = 'auto', context, keep = true, onProgress, signal }: LoadOptions): Promise<Engine> {
-    const worker = new EngineWorker();
-    const url = new URL(model, globalThis.location?.href).href;
-    try {
-      const request = { type: 'load' as const, model: url, device, keep, ...(context !== undefined && { context }) };
-      for await (const answer of worker.ask(request, signal)) {
-        if (answer.type === 'progress') onProgress?.(answer.progress);
-        if (answer.type === 'loaded') return new Engine(worker, url, answer.info);
-      }
-      throw new Error('The worker ended before the model was loaded.');
-    } catch (error) {
-      worker.end();
-      throw error;
-    }
+  static async load(options: LoadOptions): Promise<Engine> {
+    const { signal, ...rest } = options;
+    const whole = { ...rest, model: new URL(options.model, globalThis.location?.href).href };
+    return new Engine(...(await openWorker(whole, signal)));
   }
 
   /** The models that this browser keeps. */
@@ -108,20 +94,41 @@ export class Engine {
       id: `chatcmpl-${crypto.randomUUID()}`,
       object: 'chat.completion.chunk' as const,
       created: Math.floor(Date.now() / 1000),
-      model: this.name,
+      model: this.options.model,
     };
     const chunk = (delta: ChatChunk['choices'][0]['delta'], finish_reason: FinishReason | null = null): ChatChunk => ({
       ...head,
       choices: [{ index: 0, delta, finish_reason }],
     });
     yield chunk({ role: 'assistant', content: '' });
-    for await (const answer of this.worker.ask({ type: 'complete', request }, signal)) {
-      if (answer.type !== 'event') continue;
-      const { event } = answer;
-      if (event.event === 'prefill') yield { ...chunk({}), prefill: { done: event.done, total: event.total } };
-      if (event.event === 'text') yield chunk({ content: event.text });
-      if (event.event === 'stop') this.promptTokens = event.stats.prompt_tokens;
-      if (event.event === 'stop') yield { ...chunk({}, finishReason(event.reason)), usage: usageOf(event) };
+    // With a seed the reply can be drawn again behind a failed device.
+    const seeded = { seed: Math.floor(Math.random() * 2 ** 32), ...request };
+    let said = 0;
+    for (let isFirst = true; ; isFirst = false) {
+      let heard = 0;
+      try {
+        for await (const answer of this.worker.ask({ type: 'complete', request: seeded }, signal)) {
+          if (answer.type !== 'event') continue;
+          const { event } = answer;
+          if (event.event === 'prefill') yield { ...chunk({}), prefill: { done: event.done, total: event.total } };
+          if (event.event === 'text') {
+            const fresh = event.text.slice(Math.max(0, said - heard));
+            heard += event.text.length;
+            said = Math.max(said, heard);
+            if (fresh) yield chunk({ content: fresh });
+          }
+          if (event.event === 'stop') {
+            this.promptTokens = event.stats.prompt_tokens;
+            yield { ...chunk({}, finishReason(event.reason)), usage: usageOf(event) };
+          }
+        }
+        return;
+      } catch (error) {
+        if (!isFirst || !isDeviceFault(error) || signal?.aborted) throw error;
+        this.options.onRecover?.(error.message);
+        this.worker.end();
+        [this.worker, , this.info] = await openWorker(this.options, signal);
+      }
     }
   }
 
@@ -143,6 +150,28 @@ export class Engine {
 export interface Create {
   (request: ChatRequest & { stream: true }, options?: CallOptions): AsyncGenerator<ChatChunk, void, undefined>;
   (request: ChatRequest & { stream?: false }, options?: CallOptions): Promise<ChatCompletion>;
+}
+
+/** Opens the model in a new worker. */
+async function openWorker(options: LoadOptions & { model: string }, signal?: AbortSignal): Promise<[EngineWorker, typeof options, EngineInfo]> {
+  const { model, device = 'auto', context, keep = true, onProgress } = options;
+  const worker = new EngineWorker();
+  try {
+    const request = { type: 'load' as const, model, device, keep, ...(context !== undefined && { context }) };
+    for await (const answer of worker.ask(request, signal)) {
+      if (answer.type === 'progress') onProgress?.(answer.progress);
+      if (answer.type === 'loaded') return [worker, options, answer.info];
+    }
+    throw new Error('The worker ended before the model was loaded.');
+  } catch (error) {
+    worker.end();
+    throw error;
+  }
+}
+
+/** Whether a new device may help: the device failed, or the module trapped. */
+function isDeviceFault(error: unknown): error is Error {
+  return error instanceof Error && (error.name === 'DeviceError' || error.name === 'RuntimeError');
 }
 
 /** Questions to a worker and their answers. */

@@ -26,6 +26,8 @@ export interface LoadOptions {
   /** Keeps the files in this browser, so that the next visit needs no network. On where absent. */
   keep?: boolean;
   onProgress?: (progress: Progress) => void;
+  /** The device has failed, and the model is opened anew; the reply goes on behind what was said. */
+  onRecover?: (cause: string) => void;
   signal?: AbortSignal;
 }
 

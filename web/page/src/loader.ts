@@ -10,7 +10,12 @@ export async function loadEngine(model: string, device: 'auto' | 'gpu' | 'cpu'):
     [loading.hidden, again.hidden, bar.hidden] = [false, true, false];
     const start = performance.now();
     try {
-      const engine = await Engine.load({ model, device, onProgress: (progress) => (phase.textContent = line(progress, bar, start)) });
+      const engine = await Engine.load({
+        model,
+        device,
+        onProgress: (progress) => (phase.textContent = line(progress, bar, start)),
+        onRecover: (cause) => (element('stats').textContent = `The device failed (${cause}). Starting again …`),
+      });
       loading.hidden = true;
       void navigator.storage?.persist?.();
       return engine;
