@@ -98,9 +98,16 @@ fn the_whole_pipeline_runs_from_one_file() {
     let events = all.assert_done().json_lines();
     let done: Vec<&str> =
         events.iter().filter(|event| event["event"] == "done").map(|event| event["stage"].as_str().unwrap()).collect();
-    assert_eq!(done, ["pretrain", "extend", "warmup", "sparse", "sft", "specialists", "distill", "grpo"]);
+    assert_eq!(done, ["pretrain", "extend", "warmup", "sparse", "sft", "math", "specialists", "distill", "grpo"]);
     let run = |file: &str| folder.path().join("run").join(file);
-    for file in ["warmup/loss.svg", "specialists/math/grpo.svg", "collect/alignment.jsonl", "grpo/grpo.csv", "eval/report.md"] {
+    for file in [
+        "warmup/loss.svg",
+        "specialists/math/sft/loss.svg",
+        "specialists/math/grpo.svg",
+        "collect/alignment.jsonl",
+        "grpo/grpo.csv",
+        "eval/report.md",
+    ] {
         assert!(run(file).is_file(), "{file}");
     }
     let losses: Vec<f64> = events
@@ -110,7 +117,7 @@ fn the_whole_pipeline_runs_from_one_file() {
         .collect();
     assert!(losses[..6].is_sorted_by(|a, b| a > b), "pretraining learns: {losses:?}");
     let report = std::fs::read_to_string(run("eval/report.md")).unwrap();
-    for model in ["pretrain", "warmup", "sparse", "sft", "math", "alignment", "distill", "grpo"] {
+    for model in ["pretrain", "warmup", "sparse", "sft", "math-sft", "math", "alignment", "distill", "grpo"] {
         assert!(report.contains(&format!("| {model} |")), "{model}");
     }
 

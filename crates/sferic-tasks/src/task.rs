@@ -116,6 +116,29 @@ impl Task {
         messages
     }
 
+    /// Returns the reference conversation with the steps to the answer in the reply itself, for all to read.
+    ///
+    /// A prompt that asks for the answer alone gets it alone, and a task with tools or without a thought is answered directly.
+    pub fn worked_conversation(&self) -> Vec<Message> {
+        let mut messages = self.conversation(Mode::Direct);
+        if let (Some(reply), Some(last)) = (self.worked_reply(), messages.last_mut()) {
+            last.content = Some(reply);
+        }
+        messages
+    }
+
+    fn worked_reply(&self) -> Option<String> {
+        let thinking = self.thinking();
+        if !self.tools.is_empty() || thinking.is_empty() || self.form == Form::Bare {
+            return None;
+        }
+        let plain = format!("{thinking}\n{}", self.reply());
+        // Steps of several lines, or a list in them, would be taken for the answer.
+        let labelled = format!("{plain}\nAnswer: {}", self.check.answer());
+        let is_right = |reply: &String| self.check.accepts(reply) && self.form.holds(reply, &self.check.answer());
+        [plain, labelled].into_iter().find(is_right)
+    }
+
     /// The last message of the reference: the answer as a direct reply.
     pub fn reply(&self) -> &str {
         self.reference.last().map(Message::text).unwrap_or_default()

@@ -260,6 +260,27 @@ fn thoughts_are_there_in_thinking_mode_alone() {
 }
 
 #[test]
+fn replies_with_their_steps_are_right_and_in_form() {
+    let mut n_worked = 0;
+    for setting in [Setting::default(), Setting::characters(book(), 6000)] {
+        for task in tasks(20, &setting) {
+            let messages = task.worked_conversation();
+            let reply = messages.last().unwrap();
+            let outcome = score(&task, reply.text());
+            assert!(outcome.correct && outcome.in_form, "{}: {:?}", task.id, reply.text());
+            assert!(reply.reasoning_content.is_none(), "{}", task.id);
+            let shows_steps = reply.text().len() > task.reply().len();
+            assert!(!shows_steps || reply.text().starts_with(task.thinking()), "{}: {:?}", task.id, reply.text());
+            let may_show = task.form != Form::Bare && task.tools.is_empty() && !task.thinking().is_empty();
+            assert!(may_show || !shows_steps, "{}: {:?}", task.id, reply.text());
+            n_worked += usize::from(shows_steps);
+            assert!(shows_steps || !may_show || task.domain != Domain::Math, "{}: {:?}", task.id, reply.text());
+        }
+    }
+    assert!(n_worked > 1000, "{n_worked}");
+}
+
+#[test]
 fn problems_of_the_tests_do_not_occur_in_training() {
     let setting = Setting::characters(PlainFiller, 1000);
     let stream = |split, seed, n: usize| -> Vec<Task> {

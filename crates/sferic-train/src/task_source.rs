@@ -23,11 +23,21 @@ pub struct TaskConfig {
     pub levels: Vec<u8>,
     /// Longest document in characters.
     pub document_characters: usize,
+    /// Share of the conversations without thoughts whose reply shows the steps to the answer, where the prompt does not ask for the answer alone.
+    pub worked: f64,
 }
 
 impl Default for TaskConfig {
     fn default() -> Self {
-        Self { n: 10_000, seed: 0, domains: Vec::new(), generators: Vec::new(), levels: Vec::new(), document_characters: 2000 }
+        Self {
+            n: 10_000,
+            seed: 0,
+            domains: Vec::new(),
+            generators: Vec::new(),
+            levels: Vec::new(),
+            document_characters: 2000,
+            worked: 0.0,
+        }
     }
 }
 
@@ -41,6 +51,9 @@ impl TaskConfig {
             if value == 0 {
                 return Err(TrainError::config(&format!("{key}.{name}"), "at least 1", "0"));
             }
+        }
+        if !(0.0..=1.0).contains(&self.worked) {
+            return Err(TrainError::config(&format!("{key}.worked"), "0 to 1", self.worked.to_string()));
         }
         if let Some(name) = self.generators.iter().find(|name| Generator::named(name).is_err()) {
             let known: Vec<&str> = Generator::all().iter().map(|generator| generator.name).collect();
@@ -81,15 +94,22 @@ impl TaskConfig {
             Setting::characters(TextFiller::new(filler.iter().copied()), self.document_characters)
         };
         let tasks = Sampler::new(self.cells(), Split::Train, self.seed, &setting).take(self.n);
-        tasks.map(|task| Ok(chat(&task?, thinking))).collect()
+        tasks.map(|task| Ok(chat(&task?, thinking, self.worked))).collect()
     }
 }
 
-/// Returns the reference conversation of a task, thinking in the given share of all tasks; which ones follows from the task.
-pub fn chat(task: &Task, thinking: f64) -> Chat {
-    let draw = mix(fnv1a(task.id.as_bytes())) as f64 / 2f64.powi(64);
-    let mode = if draw < thinking { Mode::Thinking } else { Mode::Direct };
-    Chat { messages: task.conversation(mode), tools: task.tools.clone(), thinking: mode == Mode::Thinking }
+/// Returns the reference conversation of a task: thinking in the given share of all tasks, and with its steps in the reply in the share `worked` of
+/// the others. Which ones follows from the task.
+pub fn chat(task: &Task, thinking: f64, worked: f64) -> Chat {
+    let hash = mix(fnv1a(task.id.as_bytes()));
+    let draw = |hash: u64| hash as f64 / 2f64.powi(64);
+    let thinks = draw(hash) < thinking;
+    let messages = match thinks {
+        true => task.conversation(Mode::Thinking),
+        false if draw(mix(hash)) < worked => task.worked_conversation(),
+        false => task.conversation(Mode::Direct),
+    };
+    Chat { messages, tools: task.tools.clone(), thinking: thinks }
 }
 
 #[cfg(test)]

@@ -47,6 +47,18 @@ fn the_same_settings_make_the_same_conversations_with_the_share_of_thinking() {
 }
 
 #[test]
+fn a_share_of_the_direct_replies_shows_its_steps() {
+    let config = TaskConfig { n: 1000, domains: vec![Domain::Math], worked: 0.5, ..TaskConfig::default() };
+    let (chats, plain) = (config.chats(&[], 0.25).unwrap(), TaskConfig { worked: 0.0, ..config }.chats(&[], 0.25).unwrap());
+    let differs: Vec<&Chat> = chats.iter().zip(&plain).filter(|(a, b)| a != b).map(|(chat, _)| chat).collect();
+    // Three quarters of 1,000 do not think, three quarters of their prompts leave the form open, and half of those are worked: 281, deviation 14.
+    assert!((210..=350).contains(&differs.len()), "{}", differs.len());
+    assert!(differs.iter().all(|chat| !chat.thinking && chat.messages.last().unwrap().text().contains('\n')));
+    let error = TaskConfig { worked: 1.5, ..TaskConfig::default() }.check("t").unwrap_err().to_string();
+    assert!(error.contains("t.worked"), "{error}");
+}
+
+#[test]
 fn documents_are_filled_with_the_given_text() {
     let config = TaskConfig { n: 40, domains: vec![Domain::Document], document_characters: 3000, ..TaskConfig::default() };
     let filler = "Zebras were never seen in this county, said the old farmer.\n\n".repeat(200);

@@ -132,7 +132,7 @@ fn run_steps(step: Option<Step>, args: &RunArgs) -> Result<ExitStatus> {
             as_json: args.stage.json,
         };
         let is_done = match step {
-            Step::Stage(stage) => train_stage(&place, stage)?,
+            Step::Stage(stage) => train_stage(&place, &config, stage, stage.name())?,
             Step::Specialists => learn::specialists(&place)?,
             Step::Collect => learn::collect(&place)?,
             Step::Grpo => learn::grpo(&place)?,
@@ -146,6 +146,7 @@ fn run_steps(step: Option<Step>, args: &RunArgs) -> Result<ExitStatus> {
 }
 
 /// What a step of a run needs to know.
+#[derive(Clone, Copy)]
 struct Place<'a> {
     config: &'a RunConfig,
     device: &'a ResolvedDevice,
@@ -155,9 +156,14 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The same with what is left of its time since `started`.
+    fn until(&self, started: Instant) -> Self {
+        let stop_after = self.options.stop_after.map(|limit| limit.saturating_sub(started.elapsed()));
+        Self { options: RunOptions { stop_after, ..self.options }, ..*self }
+    }
+
     /// Reports how a step ended; returns whether it is finished.
-    fn report(&self, step: Step, outcome: &Outcome, n_steps: usize) -> Result<bool> {
-        let name = step.name();
+    fn report(&self, name: &str, outcome: &Outcome, n_steps: usize) -> Result<bool> {
         if self.as_json {
             print_json(&json!({ "event": "done", "stage": name, "step": outcome.step, "model": outcome.model }))?;
         } else {
@@ -170,12 +176,12 @@ impl Place<'_> {
     }
 }
 
-/// Runs a stage; returns whether it is finished.
-fn train_stage(place: &Place<'_>, stage: Stage) -> Result<bool> {
-    let mut progress = Progress::count(stage.name());
+/// Runs a stage of `config`, which may be a run within the one of `place`; returns whether it is finished.
+fn train_stage(place: &Place<'_>, config: &RunConfig, stage: Stage, name: &str) -> Result<bool> {
+    let mut progress = Progress::count(name);
     let mut written = Ok(());
-    let steps = place.config.stage(stage)?.steps;
-    let outcome = run_stage(place.config, stage, &place.device.burn_device(), &place.options, &mut |event| {
+    let steps = config.stage(stage)?.steps;
+    let outcome = run_stage(config, stage, &place.device.burn_device(), &place.options, &mut |event| {
         show(event, steps, &mut progress);
         if place.as_json && written.is_ok() {
             written = event_line(event).map_or(Ok(()), |line| print_json(&line));
@@ -183,7 +189,7 @@ fn train_stage(place: &Place<'_>, stage: Stage) -> Result<bool> {
     })?;
     drop(progress);
     written?;
-    place.report(Step::Stage(stage), &outcome, steps)
+    place.report(name, &outcome, steps)
 }
 
 /// Shows an event to a person: on a terminal the bar moves, and what is worth keeping stays above it.

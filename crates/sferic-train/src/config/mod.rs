@@ -253,7 +253,7 @@ impl RunConfig {
         let names: Vec<&str> = self.data.sources.iter().map(|source| source.name.as_str()).collect();
         for stage in self.stages() {
             let Some(config) = self.table(stage) else { continue };
-            config.check(stage, &names)?;
+            config.check(stage.table(), stage, &names)?;
             if let (Some(from), None) = (&config.from, self.before(stage)) {
                 let expected = "a stage of this file that comes before";
                 return Err(TrainError::config(&format!("{}.from", stage.table()), expected, from.as_str()));

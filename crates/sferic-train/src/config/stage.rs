@@ -218,9 +218,9 @@ impl StageConfig {
         self.batch_size * self.gradient_accumulation
     }
 
-    /// Checks the values; `source_names` are those of the data.
-    pub(super) fn check(&self, stage: Stage, source_names: &[&str]) -> Result<(), TrainError> {
-        let key = |field: &str| format!("{}.{field}", stage.table());
+    /// Checks the values; `table` is the table's path in the file, `source_names` are those that `mix` may have.
+    pub(super) fn check(&self, table: &str, stage: Stage, source_names: &[&str]) -> Result<(), TrainError> {
+        let key = |field: &str| format!("{table}.{field}");
         let counts = [
             ("steps", self.steps),
             ("seq_len", self.seq_len),
@@ -262,16 +262,16 @@ impl StageConfig {
             let expected = "false, because a selection may take tokens of another document in the row";
             return Err(TrainError::config(&key("within_documents"), expected, "true"));
         }
-        self.check_mixes(stage, source_names)
+        self.check_mixes(table, source_names)
     }
 
-    fn check_mixes(&self, stage: Stage, source_names: &[&str]) -> Result<(), TrainError> {
+    fn check_mixes(&self, table: &str, source_names: &[&str]) -> Result<(), TrainError> {
         if let Some(mix) = &self.mix {
-            check_mix(&format!("{}.mix", stage.table()), mix, source_names)?;
+            check_mix(&format!("{table}.mix"), mix, source_names)?;
         }
         let mut first = 1;
         for (phase_idx, phase) in self.phases.iter().enumerate() {
-            let key = format!("{}.phases.{phase_idx}", stage.table());
+            let key = format!("{table}.phases.{phase_idx}");
             if phase.from_step < first {
                 let expected = format!("at least {first}: phases are listed in their order");
                 return Err(TrainError::config(&format!("{key}.from_step"), expected, phase.from_step.to_string()));

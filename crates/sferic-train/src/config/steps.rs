@@ -1,5 +1,6 @@
 //! The steps of a run in their order, and where each finds and leaves its model.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -9,6 +10,7 @@ use crate::TrainError;
 use crate::chat_data::ChatConfig;
 use crate::corpus::SourceConfig;
 use crate::export::is_exported;
+use crate::rl::SpecialistConfig;
 
 /// A step of a run after the data is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,36 @@ impl RunConfig {
         Err(TrainError::config(step.name(), what, format!("no model in {}", folder.display())))
     }
 
+    /// Returns the run of one stage, `sft`, that a specialist begins with, in a folder of the specialist's; nothing where it has no such stage.
+    ///
+    /// # Errors
+    /// As [`start_of`](Self::start_of).
+    pub fn cold_start(&self, specialist: &SpecialistConfig) -> Result<Option<Self>, TrainError> {
+        let (Some(sft), Some(chats)) = (&specialist.sft, &self.chats) else { return Ok(None) };
+        let start = self.start_of(Step::Specialists)?;
+        let output = self.folder(Step::Specialists).join(&specialist.name);
+        let mut chats = ChatConfig { folder: output.join("chats"), ..chats.clone() };
+        if let Some(mix) = &sft.mix {
+            chats.sources.iter_mut().for_each(|source| source.weight = mix.get(&source.name).copied().unwrap_or(0.0));
+        }
+        Ok(Some(Self {
+            output,
+            model: start.join("config.json"),
+            init_from: Some(start),
+            pretrain: None,
+            extend: None,
+            warmup: None,
+            sparse: None,
+            chats: Some(chats),
+            sft: Some(sft.clone()),
+            specialists: Vec::new(),
+            distill: None,
+            grpo: None,
+            eval: None,
+            ..self.clone()
+        }))
+    }
+
     /// Returns every model that the run has made, by name.
     pub fn models(&self) -> Vec<(String, PathBuf)> {
         let mut models = Vec::new();
@@ -105,7 +137,10 @@ impl RunConfig {
             let folder = self.folder(step);
             match step {
                 Step::Specialists => {
-                    let named = self.specialists.iter().map(|one| (one.name.clone(), folder.join(&one.name).join("model")));
+                    let named = self.specialists.iter().flat_map(|one| {
+                        let folder = folder.join(&one.name);
+                        [(format!("{}-sft", one.name), folder.join("sft/model")), (one.name.clone(), folder.join("model"))]
+                    });
                     models.extend(named.filter(|(_, model)| is_exported(model)));
                 }
                 Step::Stage(_) | Step::Grpo if self.is_done(step) => models.push((step.name().to_owned(), folder.join("model"))),
@@ -163,9 +198,29 @@ impl RunConfig {
         Ok(chats)
     }
 
+    fn check_cold_start(&self, specialist: &SpecialistConfig) -> Result<(), TrainError> {
+        let Some(sft) = &specialist.sft else { return Ok(()) };
+        let table = format!("specialists.{}.sft", specialist.name);
+        let Some(chats) = &self.chats else {
+            return Err(TrainError::config("chats", format!("a table with the conversations of `{table}`"), "none"));
+        };
+        let names: Vec<&str> = chats.sources.iter().map(|source| source.name.as_str()).collect();
+        sft.check(&table, Stage::Sft, &names)?;
+        let is_some = |mix: &BTreeMap<String, f64>| mix.values().any(|weight| *weight > 0.0);
+        if sft.mix.as_ref().is_some_and(|mix| !is_some(mix)) {
+            return Err(TrainError::config(&format!("{table}.mix"), "a source with a share above 0", "none"));
+        }
+        if !sft.phases.is_empty() || sft.context.is_some() || sft.from.is_some() {
+            let expected = "a stage without `phases`, `context` and `from`: it starts where all specialists do, and its shares hold throughout";
+            return Err(TrainError::config(&table, expected, "one of them"));
+        }
+        Ok(())
+    }
+
     pub(super) fn check_steps(&self) -> Result<(), TrainError> {
         for (one_idx, specialist) in self.specialists.iter().enumerate() {
             specialist.check()?;
+            self.check_cold_start(specialist)?;
             if self.specialists[..one_idx].iter().any(|other| other.name == specialist.name) {
                 return Err(TrainError::config("specialists.name", "a name that no other specialist has", &*specialist.name));
             }

@@ -101,6 +101,77 @@ fn conversations_are_checked_and_lie_beside_the_file() {
     assert!(error.contains("`chats`"), "{error}");
 }
 
+const SPECIALIST: &str = r#"
+init_from = "base"
+output = "run"
+model = "config.json"
+[data]
+root = "corpus"
+folder = "data"
+tokenizer = "tokenizer.json"
+[[data.sources]]
+name = "stories"
+path = "stories.txt.xz"
+format = "text"
+weight = 1.0
+[chats]
+folder = "chats"
+[[chats.sources]]
+name = "talk"
+format = "small_talk"
+weight = 1.0
+[[chats.sources]]
+name = "sums"
+format = "tasks"
+weight = 0.0
+[[specialists]]
+name = "math"
+[specialists.sft]
+steps = 3
+seq_len = 1024
+batch_size = 2
+lr = 1e-3
+mix = { sums = 0.75 }
+[specialists.grpo]
+steps = 1
+lr = 1e-5
+"#;
+
+#[test]
+fn a_specialist_begins_with_conversations_of_its_own() {
+    let config = parse(SPECIALIST).unwrap();
+    let cold = config.cold_start(&config.specialists[0]).unwrap().unwrap();
+    assert_eq!(cold.folder(Stage::Sft), Path::new("somewhere/run/specialists/math/sft"));
+    assert_eq!(
+        (cold.init_from.as_deref(), &*cold.model),
+        (Some(Path::new("somewhere/base")), Path::new("somewhere/base/config.json"))
+    );
+    assert_eq!((cold.steps(), cold.stage(Stage::Sft).unwrap().steps), (vec![Step::Stage(Stage::Sft)], 3));
+    let chats = cold.chats_of(Stage::Sft).unwrap();
+    assert_eq!(chats.sources.iter().map(|source| source.weight).collect::<Vec<_>>(), [0.0, 0.75]);
+    // Tokens of other conversations lie in the folder of the run.
+    assert_ne!(chats.folder, config.chats.as_ref().unwrap().folder);
+
+    let without = SPECIALIST
+        .replace("[specialists.sft]", "[specialists.grpo]")
+        .replace("mix = { sums = 0.75 }\n[specialists.grpo]\nsteps = 1\nlr = 1e-5", "");
+    let without = parse(&without.replace("seq_len = 1024\nbatch_size = 2\n", "")).unwrap();
+    assert!(without.cold_start(&without.specialists[0]).unwrap().is_none());
+    for (from, to, key) in [
+        ("steps = 3", "steps = 0", "specialists.math.sft.steps"),
+        ("mix = { sums = 0.75 }", "mix = { stories = 1.0 }", "specialists.math.sft.mix.stories"),
+        ("mix = { sums = 0.75 }", "mix = { sums = 0.0 }", "specialists.math.sft.mix"),
+        ("mix = { sums = 0.75 }", "context = 4096", "specialists.math.sft"),
+        ("[[chats.sources]]\nname = \"talk\"", "[[chats.sources]]\nname = \"sums\"", "chats.sources.sums.name"),
+    ] {
+        let error = parse(&SPECIALIST.replace(from, to)).unwrap_err();
+        assert!(matches!(&error, TrainError::ConfigValue { key: found, .. } if found == key), "{to}: {error}");
+    }
+    let chats = SPECIALIST.find("[chats]").unwrap()..SPECIALIST.find("[[specialists]]").unwrap();
+    let error = parse(&SPECIALIST.replace(&SPECIALIST[chats], "")).unwrap_err().to_string();
+    assert!(error.contains("specialists.math.sft"), "{error}");
+}
+
 #[test]
 fn unknown_keys_and_bad_syntax_name_key_and_file() {
     let error = parse(&GOOD.replace("steps = 10", "steps = 10\nstepz = 3")).unwrap_err().to_string();

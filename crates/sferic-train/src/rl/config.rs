@@ -7,6 +7,7 @@ use sferic_tasks::{Domain, LengthPenalty, RewardRules};
 
 use super::grpo::Objective;
 use crate::TrainError;
+use crate::config::StageConfig;
 use crate::schedule::Schedule;
 
 /// One run of reinforcement learning.
@@ -171,6 +172,9 @@ pub struct JudgeConfig {
 pub struct SpecialistConfig {
     /// Name of its folder.
     pub name: String,
+    /// Conversations of its domain that it learns first, from the start that all specialists share: a cold start. `mix` has the shares of the
+    /// sources in `[chats]`.
+    pub sft: Option<StageConfig>,
     /// Its run.
     pub grpo: GrpoConfig,
 }

@@ -44,7 +44,7 @@ fn values_out_of_range_are_refused_by_their_key() {
 
 #[test]
 fn names_of_specialists_are_names_of_folders() {
-    let specialist = |name: &str| SpecialistConfig { name: name.to_owned(), grpo: parse("").unwrap() };
+    let specialist = |name: &str| SpecialistConfig { name: name.to_owned(), sft: None, grpo: parse("").unwrap() };
     specialist("math-1").check().unwrap();
     assert!(specialist("../math").check().is_err() && specialist("").check().is_err());
     let distill: DistillConfig = toml::from_str("n_conversations = 5").unwrap();

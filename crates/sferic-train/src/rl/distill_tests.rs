@@ -148,7 +148,7 @@ fn hopeless_tasks_come_to_an_end() {
     let folder = tempfile::tempdir().unwrap();
     let grpo = config("[[tasks]]\ngenerators = [\"addition\"]\nlevels = [1]");
     toy_speaker(&folder.path().join("model"));
-    let specialist = SpecialistConfig { name: "hopeless".to_owned(), grpo };
+    let specialist = SpecialistConfig { name: "hopeless".to_owned(), sft: None, grpo };
     let config =
         DistillConfig { n_conversations: 3, ..distill_config("tries = 1\nmax_tokens = 2\nprompts_per_conversation = 2") };
     let (model, output) = (folder.path().join("model"), folder.path().join("out"));

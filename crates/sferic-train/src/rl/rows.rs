@@ -11,6 +11,12 @@ use super::grpo::log_probs;
 
 /// Rows are filled up to a multiple of this, so that few lengths occur.
 const ROW_MULTIPLE: usize = 32;
+/// Logits in one tensor at most: 1 GiB, as devices have a largest buffer.
+#[cfg(not(test))]
+const LOGITS_AT_ONCE: usize = 1 << 28;
+/// A few draws of a test's model, so that tests have several tensors.
+#[cfg(test)]
+const LOGITS_AT_ONCE: usize = 1 << 10;
 
 /// Some episodes in one batch: `N` rows of `L` tokens, in which up to `T` tokens were drawn.
 pub(super) struct Rows {
@@ -119,10 +125,16 @@ impl Rows {
         let [n_rows, length, width] = forward.hidden.dims();
         let before = forward.hidden.reshape([n_rows * length, width]).select(0, self.places.clone());
         let n_draws = before.dims()[0];
-        let logits = model.logits(before.reshape([1, n_draws, width]));
-        let vocab_size = logits.dims()[2];
-        let logits = logits.reshape([n_draws, vocab_size]).div_scalar(temperature);
-        let logprobs = log_probs(logits, self.targets.clone(), self.kept.as_deref());
+        let vocab_size = model.config().vocab_size;
+        let n_chunk = (LOGITS_AT_ONCE / vocab_size).max(1);
+        let chunks = (0..n_draws).step_by(n_chunk).map(|start| {
+            let draws = start..n_draws.min(start + n_chunk);
+            let logits = model.logits(before.clone().slice([draws.clone(), 0..width]).unsqueeze());
+            let logits = logits.reshape([draws.len(), vocab_size]).div_scalar(temperature);
+            let kept = self.kept.as_ref().map(|kept| &kept[draws.clone()]);
+            log_probs(logits, self.targets.clone().slice(draws), kept)
+        });
+        let logprobs = Tensor::cat(chunks.collect(), 0);
         Pass {
             logprobs: logprobs.reshape(self.shape),
             indexer_kl: forward.indexer_kl,

@@ -125,21 +125,21 @@ pub fn run_with(
     Ok(Outcome { step: run.step, model: Some(folder) })
 }
 
-/// Trains a specialist for each domain from one start; each has a folder of its name in `output`. Finished ones are left alone when the run is
+/// Trains a specialist for each domain, each from its own of the `starts`; each has a folder of its name in `output`. Finished ones are left alone when the run is
 /// resumed. Returns the folders of their models, or fewer where time ran out.
 ///
 /// # Errors
 /// As [`run`].
 pub fn specialists(
     list: &[SpecialistConfig],
-    (seed, start, output): (u64, &Path, &Path),
+    (seed, starts, output): (u64, &[PathBuf], &Path),
     place: &Place<'_>,
     options: &RunOptions,
     observer: &mut dyn FnMut(&str, &Event<'_>),
 ) -> Result<Vec<PathBuf>, TrainError> {
     let started = Instant::now();
     let mut models = Vec::new();
-    for specialist in list {
+    for (specialist, start) in list.iter().zip(starts) {
         specialist.check()?;
         let folder = output.join(&specialist.name);
         let model = folder.join("model");

@@ -133,14 +133,14 @@ fn specialists_start_from_one_model_and_finished_ones_are_left_alone() {
     let folder = started(CONTEXT);
     let text = "prompts_per_step = 1\ngroup_size = 2\nmax_tokens = 3\nkl_weight = 0.0";
     let grpo = GrpoConfig { steps: 1, ..config(&format!("{text}\n{MATH}")) };
-    let list = ["one", "two"].map(|name| SpecialistConfig { name: name.to_owned(), grpo: grpo.clone() });
+    let list = ["one", "two"].map(|name| SpecialistConfig { name: name.to_owned(), sft: None, grpo: grpo.clone() });
     let (device, engine) = (Device::flex(), engine_options());
     let run = |resume: bool| {
         let mut started = Vec::new();
         let (start, output) = (folder.path().join("start"), folder.path().join("specialists"));
         let options = RunOptions { resume, ..RunOptions::default() };
         let place = Place { device: &device, engine: &engine };
-        let models = specialists(&list, (1, &start, &output), &place, &options, &mut |name, event| {
+        let models = specialists(&list, (1, &[start.clone(), start], &output), &place, &options, &mut |name, event| {
             if matches!(event, Event::Started { .. }) {
                 started.push(name.to_owned());
             }

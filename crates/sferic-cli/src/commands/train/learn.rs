@@ -1,33 +1,54 @@
 //! `sferic train specialists|collect|grpo`: reinforcement learning, and what it gives to learn from.
 
-use super::Place;
+use super::{Place, train_stage};
 use crate::output::{count, print, print_json};
 use crate::progress::Progress;
 use anyhow::Result;
 use serde_json::{Value, json};
 use sferic_engine::EngineOptions;
 use sferic_tasks::Domain;
-use sferic_train::config::Step;
+use sferic_train::config::{Stage, Step};
+use sferic_train::export::is_exported;
 use sferic_train::rl::{self, Event, Job, StepRow};
+use std::time::Instant;
 
 /// Trains the specialists; returns whether all are finished.
 pub fn specialists(place: &Place<'_>) -> Result<bool> {
     let config = place.config;
     let start = config.start_of(Step::Specialists)?;
     let output = config.folder(Step::Specialists);
+    let (started, mut starts) = (Instant::now(), Vec::new());
+    for specialist in &config.specialists {
+        let is_finished = place.options.resume && is_exported(&output.join(&specialist.name).join("model"));
+        let Some(cold) = config.cold_start(specialist)?.filter(|_| !is_finished) else {
+            starts.push(start.clone());
+            continue;
+        };
+        if !(place.options.resume && cold.is_finished(Stage::Sft))
+            && !train_stage(&place.until(started), &cold, Stage::Sft, &specialist.name)?
+        {
+            return Ok(false);
+        }
+        starts.push(cold.folder(Stage::Sft).join("model"));
+    }
     let engine = engine_options(place);
     let device = place.device.burn_device();
     let at = rl::Place { device: &device, engine: &engine };
     let mut progress = Progress::count("specialists");
     let mut written = Ok(());
-    let models =
-        rl::specialists(&config.specialists, (config.seed, &start, &output), &at, &place.options, &mut |name, event| {
+    let models = rl::specialists(
+        &config.specialists,
+        (config.seed, &starts, &output),
+        &at,
+        &place.until(started).options,
+        &mut |name, event| {
             let steps = config.specialists.iter().find(|one| one.name == name).map_or(0, |one| one.grpo.steps);
             show(name, event, steps, &mut progress);
             if place.as_json && written.is_ok() {
                 written = event_line(name, event).map_or(Ok(()), |line| print_json(&line));
             }
-        })?;
+        },
+    )?;
     drop(progress);
     written?;
     let n_missing = config.specialists.len() - models.len();
@@ -94,7 +115,7 @@ pub fn grpo(place: &Place<'_>) -> Result<bool> {
     })?;
     drop(progress);
     written?;
-    place.report(Step::Grpo, &outcome, grpo.steps)
+    place.report(Step::Grpo.name(), &outcome, grpo.steps)
 }
 
 fn engine_options(place: &Place<'_>) -> EngineOptions {
