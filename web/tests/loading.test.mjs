@@ -311,3 +311,36 @@ test('addresses of Hugging Face lead to the files', async () => {
   assert.deepEqual([...new Set(asked)], ['/someone/tiny/resolve/main/']);
   await context.close();
 });
+
+test('maths is MathML, and prices are not', async () => {
+  const { context, page } = await visit();
+  await ready(page);
+  const content = String.raw`Area $\pi r^2$ and \(\frac{a}{b}\), for $5 and $6.
+
+$$\sum_{i=1}^n i = \frac{n(n+1)}{2}$$
+
+\[ x = \href{javascript:window.broken=1}{y} <img src=x onerror="window.broken=1"> \]
+
+\[
+a = b
+- c
+
++ d
+\]
+
+Code keeps its signs: ${'`$x$`'}`;
+  const turns = { a: { id: 'a', parent: null, role: 'user', content: 'maths' }, b: { id: 'b', parent: 'a', role: 'assistant', content } };
+  await page.setInputFiles('#import-file', { name: 'c.json', mimeType: 'application/json', buffer: Buffer.from(JSON.stringify({ turns, leaf: 'b' })) });
+  const body = page.locator('.message.assistant .body');
+  await body.locator('math').first().waitFor();
+  assert.equal(await body.locator('math').count(), 5);
+  assert.equal(await body.locator('math[display=block]').count(), 3);
+  assert.equal(await body.locator('msup').first().textContent(), 'r2');
+  assert.equal(await body.locator('mfrac').count(), 2);
+  assert.match(await body.innerText(), /for \$5 and \$6\./);
+  assert.equal(await body.locator('code').textContent(), '$x$');
+  assert.equal(await body.locator('img, a, [href], [style], [class]:not(pre *)').count(), 0);
+  assert.equal(await page.evaluate(() => window.broken), undefined);
+  if (process.env.SFERIC_SCREENSHOTS) await page.screenshot({ path: `${process.env.SFERIC_SCREENSHOTS}/web-maths.png` });
+  await context.close();
+});
