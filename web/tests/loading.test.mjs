@@ -232,6 +232,32 @@ test('a model that is too large is refused before its weights are fetched', asyn
   await context.close();
 });
 
+test('a context of one\'s own, and one that the model does not have', async () => {
+  const { context, page } = await visit(undefined, { settings: { 'context-length': '2048' } });
+  await ready(page);
+  assert.match(await page.locator('#facts').textContent(), /Context2048 tokens/);
+  await page.click('#settings-button');
+  await page.fill('#context-length', '1000000');
+  await page.locator('#context-length').blur();
+  await page.getByText(/a context of 1000000 tokens was asked for: expected 1 to 16384/).waitFor();
+  await page.fill('#context-length', '');
+  await page.locator('#context-length').blur();
+  await ready(page);
+  assert.match(await page.locator('#facts').textContent(), /Context16384 tokens/);
+  await context.close();
+});
+
+test('a connection that breaks now and then is taken up again', async () => {
+  const broken = new Set();
+  const limit = (name, begin) => (name === 'model.safetensors' && begin && !broken.has(begin) && broken.add(begin) ? PIECE + 1e6 : Infinity);
+  const server = await serve(demoFiles(), { limit, rate: 60e6 });
+  const { context, page } = await visit(server);
+  await ready(page);
+  assert.ok(broken.size >= 4, `${[...broken]}`);
+  assert.equal(await ask(page, QUESTION), ANSWER);
+  await context.close();
+});
+
 test('no WebGPU: the processor computes and the page says so', async () => {
   const none = () => Object.defineProperty(navigator, 'gpu', { value: undefined });
   const { context, page } = await visit(undefined, { hook: none, init: none, device: 'auto' });

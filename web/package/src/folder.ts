@@ -109,7 +109,7 @@ export class UrlFolder implements Folder {
       this.say({ phase: 'download', file: name, loaded, total, ...(free !== undefined && { free }) });
     };
     heard('')(0);
-    await this.together(this.files.flatMap((file) => file.spans().map((span) => () => file.fetch(span, heard(file.name)))));
+    await this.together(this.files.flatMap((file) => file.spans().map((span) => () => file.fetchAll(span, heard(file.name)))));
   }
 
   /** Does several things at a time; the first that fails ends the others. */

@@ -152,7 +152,7 @@ export interface Create {
 }
 
 /** The address of a model folder. A model of Hugging Face's site has its files elsewhere. */
-export function folderUrl(model: string | URL): string {
+function folderUrl(model: string | URL): string {
   const url = new URL(model, globalThis.location?.href);
   const [owner, name, tree = 'tree', revision = 'main', ...rest] = url.pathname.split('/').filter(Boolean);
   if (!['huggingface.co', 'hf.co'].includes(url.hostname) || !owner || !name || tree !== 'tree' || rest.length) return url.href;

@@ -3,6 +3,8 @@ import { PIECE_BYTES, pieceBytes, pieceCount, type StoredFile, type StoredFolder
 
 /** Pieces of one request. */
 const SPAN = 4;
+/** How long a request that broke off waits before it is made again, as long as no piece arrives. */
+const PAUSES_MS = [500, 2000];
 
 /** Pieces in a row. */
 interface Span {
@@ -103,6 +105,23 @@ export class RemoteFile {
     return spans;
   }
 
+  /** Fetches pieces, and goes on where a connection breaks off. */
+  async fetchAll({ from, to }: Span, heard: (bytes: number) => void): Promise<void> {
+    for (let [last, inVain] = [-1, 0]; ; ) {
+      const first = this.missing().find((piece) => piece >= from && piece < to);
+      if (first === undefined) return;
+      if (first > last) [last, inVain] = [first, 0];
+      try {
+        return await this.fetch({ from: first, to }, heard);
+      } catch (error) {
+        const pause = PAUSES_MS[inVain++];
+        const isBreak = error instanceof Error && error.name === 'BreakError';
+        if (!isBreak || pause === undefined || this.signal.aborted) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    }
+  }
+
   /** Fetches pieces; `heard` is called with the bytes of what arrives. */
   async fetch({ from, to }: Span, heard: (bytes: number) => void, isOptional = this.isOptional): Promise<void> {
     const begin = from * PIECE_BYTES;
@@ -122,7 +141,7 @@ export class RemoteFile {
     } catch (error) {
       this.outer.throwIfAborted();
       if (error instanceof Error && error.name === 'ChangedError') throw error;
-      throw new Error(`${this.url} broke off: ${String(error)}. Load again; what has arrived is kept.`);
+      throw broken(`${this.url} broke off: ${String(error)}. Load again; what has arrived is kept.`);
     }
   }
 
@@ -168,7 +187,7 @@ export class RemoteFile {
     const cache = this.folder ? 'no-store' : 'default';
     return fetch(this.url, { signal: this.signal, cache, ...(range !== undefined && { headers: { Range: range } }) }).catch((error: unknown) => {
       this.outer.throwIfAborted();
-      throw new Error(`${this.url} could not be fetched: ${String(error)}. Check the connection, then load again; what has arrived is kept.`);
+      throw broken(`${this.url} could not be fetched: ${String(error)}. Check the connection, then load again; what has arrived is kept.`);
     });
   }
 
@@ -195,7 +214,11 @@ export class RemoteFile {
       [piece, filled] = [piece + 1, 0];
     };
     while (piece < end()) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        // The part of a piece is lost.
+        if (piece >= from && !this.pieces[piece]) heard(-filled);
+        throw error;
+      });
       if (done) break;
       for (let rest = value; rest.byteLength && piece < end(); ) {
         const part = rest.subarray(0, (this.known ? pieceBytes(this.known.bytes, piece) : PIECE_BYTES) - filled);
@@ -256,4 +279,9 @@ export class RemoteFile {
       console.warn(`sferic: ${this.name} could not be stored:`, error);
     }
   }
+}
+
+/** The error of a connection that another attempt may mend. */
+function broken(message: string): Error {
+  return Object.assign(new Error(message), { name: 'BreakError' });
 }

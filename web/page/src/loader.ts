@@ -10,7 +10,7 @@ const PHASES = { wait: 'Waiting for another tab', read: 'Checking', download: 'D
 let current: AbortController | undefined;
 
 /** Loads a model and says how far it is; `undefined` where another load has taken its place. */
-export async function loadEngine(source: Source, device: Device): Promise<Engine | undefined> {
+export async function loadEngine(source: Source, device: Device, context?: number): Promise<Engine | undefined> {
   const [loading, bar, phase] = [element('loading'), element<HTMLProgressElement>('progress'), element('phase')];
   const [cancel, again, other] = [element('cancel'), element('load'), element('load-otherwise')];
   current?.abort();
@@ -27,6 +27,7 @@ export async function loadEngine(source: Source, device: Device): Promise<Engine
         ...source,
         device,
         keep,
+        ...(context !== undefined && { context }),
         signal: attempt.signal,
         onProgress: (progress) => {
           // Asked for when there is something to keep.

@@ -47,7 +47,7 @@ async function open(wanted: Source): Promise<void> {
   engine = last = undefined;
   tell('');
   draw();
-  const loaded = await loadEngine(source, settings.device);
+  const loaded = await loadEngine(source, settings.device, settings.context);
   if (!loaded) return;
   engine = loaded;
   const { device, reason, n_parameters, plan, runs_on_kernels, warnings } = engine.info;
@@ -246,10 +246,13 @@ element<HTMLInputElement>('model-files').addEventListener('change', ({ target })
   picker.value = '';
   if (files.length) void open({ files });
 });
-document.addEventListener('dragover', (event) => event.preventDefault());
+document.addEventListener('dragover', (event) => {
+  if (event.dataTransfer?.types.includes('Files')) event.preventDefault();
+});
 document.addEventListener('drop', async (event) => {
+  // A text that is dropped goes where it falls.
+  if (!event.dataTransfer?.types.includes('Files')) return;
   event.preventDefault();
-  if (!event.dataTransfer) return;
   const files = await dropped(event.dataTransfer);
   const [file] = files;
   // A single file is something to read, everything else a model.
