@@ -95,8 +95,8 @@ test('a model in shards: pieces in parallel, kept, and a broken piece fetched al
   await context.close();
 });
 
-test('a server without ranges', async () => {
-  const server = await serve(shardedFiles(2), { hasRanges: false });
+test('a server without ranges that compresses', async () => {
+  const server = await serve(shardedFiles(2), { hasRanges: false, isZipped: true });
   const { context, page } = await visit(server);
   await ready(page);
   assert.equal(await ask(page, QUESTION), ANSWER);

@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 
 export const PIECE = 4 << 20;
 const demo = (name) => readFileSync(new URL(`../../assets/demo/${name}`, import.meta.url));
@@ -71,7 +72,7 @@ export function hugeFiles() {
 
 /**
  * Serves files to any page. `log` has the name and the range of every request, `load` how many were answered at a time. `hasRanges` is whether ranges are answered;
- * `limit(name, begin)` says after how many bytes an answer breaks off, `rate` how many bytes go out in a second.
+ * `isZipped` whether small files are sent compressed, `limit(name, begin)` says after how many bytes an answer breaks off, `rate` how many bytes go out in a second.
  */
 export async function serve(files, options = {}) {
   const log = [];
@@ -83,6 +84,10 @@ export async function serve(files, options = {}) {
     if (request.method === 'GET') log.push({ name, range: range?.[0].slice(6) });
     const headers = { 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': 'Content-Range, ETag', ETag: `"${options.version ?? 1}"` };
     if (!file) return response.writeHead(404, headers).end();
+    if (options.isZipped && name.endsWith('.json')) {
+      const zipped = gzipSync(file);
+      return response.writeHead(200, { ...headers, 'Content-Encoding': 'gzip', 'Content-Length': zipped.length }).end(zipped);
+    }
     const { bytes, length } = Buffer.isBuffer(file) ? { bytes: file, length: file.length } : file;
     const isPart = range && options.hasRanges !== false;
     const [begin, end] = isPart ? [Number(range[1]), Math.min(length, range[2] ? Number(range[2]) + 1 : length)] : [0, length];

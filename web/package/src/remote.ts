@@ -126,13 +126,14 @@ export class RemoteFile {
   async fetch({ from, to }: Span, heard: (bytes: number) => void, isOptional = this.isOptional): Promise<void> {
     const begin = from * PIECE_BYTES;
     const isAll = begin === 0 && to === Infinity;
-    const response = await this.request(isAll || !this.hasRanges ? undefined : `bytes=${begin}-${Math.min(to * PIECE_BYTES, this.known?.bytes ?? Infinity) - 1}`);
+    const response = await this.request(isAll ? undefined : `bytes=${begin}-${Math.min(to * PIECE_BYTES, this.known?.bytes ?? Infinity) - 1}`);
     if (response.status === 404 && isOptional) return this.learn({ bytes: 0 });
     if (!response.ok || !response.body) {
       response.body?.cancel().catch(() => undefined);
       throw new Error(`${this.url}: expected the file, the server answered ${response.status} ${response.statusText}. Check the address of the model.`);
     }
-    const total = await this.totalOf(response);
+    // The length that is sent with a whole file may be that of its compressed form; ranges are of the file itself.
+    const total = isAll ? undefined : await this.totalOf(response);
     this.hasRanges = response.status === 206;
     const tag = response.headers.get('ETag') ?? response.headers.get('Last-Modified') ?? undefined;
     if (total !== undefined) await this.learn({ bytes: total, ...(tag !== undefined && { tag }) });
