@@ -1,19 +1,21 @@
 //! The engine as a page's worker sees it: strings of JSON in, a call for each event out.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use js_sys::{Function, Promise, Uint8Array};
+use js_sys::{Function, Promise};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sferic_engine::{
-    CancelToken, Chat, ChatOptions, EngineOptions, Event, Matrix, Message, ModelParts, SamplingParams, Stop, StopReason,
+    CancelToken, Chat, ChatOptions, EngineOptions, Event, LoadProgress, Matrix, Message, SamplingParams, Stop, StopReason,
+    inspect_parts,
 };
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
+
+use crate::files::{self, Files};
 
 /// A model on this browser's GPU, or on one thread of its processor.
 #[wasm_bindgen]
@@ -41,22 +43,19 @@ impl Canceller {
     }
 }
 
-/// The small files of a model folder.
-#[derive(Deserialize)]
-struct Files {
-    config: String,
-    tokenizer: Option<String>,
-    tokenizer_config: Option<String>,
-    chat_template: Option<String>,
-    generation_config: Option<String>,
-}
-
 /// How the engine is opened.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Opening {
     device: Option<String>,
     context: Option<usize>,
+}
+
+impl Opening {
+    fn options(self) -> Result<EngineOptions, String> {
+        let device = self.device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
+        Ok(EngineOptions { device, max_context: self.context, ..EngineOptions::default() })
+    }
 }
 
 /// A request in OpenAI's words; what is left out is the model's own.
@@ -77,25 +76,49 @@ struct Request {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Opens a model whose weights are one safetensors file in memory. `files` and `options` are JSON.
+    /// Says what a model needs and whether the device has it, before anything is loaded. Returns JSON.
+    ///
+    /// `files` and `options` are JSON; `read(file, begin, bytes)` returns bytes of the weights, of which the headers are read.
+    ///
+    /// # Errors
+    /// A message that names what is wrong; a model that does not fit is none.
+    pub async fn plan(files: String, read: Function, options: String) -> Result<String, Fault> {
+        console_error_panic_hook::set_once();
+        let files: Files = parse("files", &files)?;
+        let options = parse::<Opening>("options", &options)?.options()?;
+        let inspection = inspect_parts(files.parts(read).map_err(message)?, &options).await;
+        files::end_reading();
+        let inspection = inspection.map_err(message)?;
+        Ok(json!({
+            "n_parameters": inspection.n_parameters,
+            "device": inspection.device,
+            "plan": inspection.plan,
+            "refusal": inspection.fits.err().map(|error| message(error).message),
+        })
+        .to_string())
+    }
+
+    /// Opens a model. `files`, `read` and `options` are those of [`Engine::plan`]; a tensor at a time is in the module's memory.
+    /// `on_progress` is called with bytes on the device and in all, and with nothing once shaders are compiled.
     ///
     /// # Errors
     /// A message that names what is wrong.
-    pub async fn open(files: String, weights: Uint8Array, options: String) -> Result<Engine, Fault> {
+    pub async fn open(files: String, read: Function, options: String, on_progress: Function) -> Result<Engine, Fault> {
         console_error_panic_hook::set_once();
         let files: Files = parse("files", &files)?;
-        let Opening { device, context } = parse("options", &options)?;
-        let device = device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
-        let parts = ModelParts {
-            config_json: &files.config,
-            weights: Cow::Owned(weights.to_vec()),
-            tokenizer_json: files.tokenizer.as_deref().map(str::as_bytes),
-            tokenizer_config_json: files.tokenizer_config.as_deref(),
-            chat_template_jinja: files.chat_template.as_deref(),
-            generation_config_json: files.generation_config.as_deref(),
+        let options = parse::<Opening>("options", &options)?.options()?;
+        let parts = files.parts(read).map_err(message)?;
+        let mut progress = |LoadProgress { loaded_bytes, total_bytes }| {
+            // A page that does not listen misses nothing.
+            let _ = on_progress.call2(&JsValue::NULL, &(loaded_bytes as f64).into(), &(total_bytes as f64).into());
         };
-        let options = EngineOptions { device, max_context: context, ..EngineOptions::default() };
-        let engine = sferic_engine::Engine::from_parts(parts, options).await.map_err(message)?;
+        let engine = sferic_engine::Engine::from_parts_with_progress(parts, options, &mut progress).await;
+        files::end_reading();
+        let engine = engine.map_err(message)?;
+        if engine.runs_on_kernels() && engine.tokenizer().is_ok() {
+            let _ = on_progress.call0(&JsValue::NULL);
+            compile(&engine).await.map_err(message)?;
+        }
         Ok(Engine { engine, chat: None, canceller: Canceller::default(), selections: BTreeMap::new() })
     }
 
@@ -116,6 +139,7 @@ impl Engine {
             "runs_on_kernels": self.engine.runs_on_kernels(),
             "plan": self.engine.plan(),
             "warnings": self.engine.warnings(),
+            "wasm_bytes": core::arch::wasm32::memory_size::<0>() << 16,
         })
         .to_string()
     }
@@ -177,6 +201,16 @@ impl Engine {
         let row = self.selections.get(&layer).map(|rows| rows.row(token)).unwrap_or_default();
         row.iter().copied().filter(|&position| position >= 0).collect()
     }
+}
+
+/// Makes the browser compile what a first question needs, by a short reply that nobody sees.
+async fn compile(engine: &sferic_engine::Engine) -> Result<(), sferic_engine::EngineError> {
+    let mut chat = engine.chat(ChatOptions::default())?;
+    let mut turn = chat.say("Hello", SamplingParams { max_tokens: Some(2), ..engine.default_sampling() })?;
+    while let Some(event) = turn.next().await {
+        event?;
+    }
+    Ok(())
 }
 
 fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String> {

@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "wasm32")]
 mod engine;
+#[cfg(target_arch = "wasm32")]
+mod files;
 
 #[cfg(target_arch = "wasm32")]
 mod page {

@@ -11,6 +11,8 @@ const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/
 const args = ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 // SwiftShader compiles zeros of workgroup memory one store at a time; Chromium then zeroes with a loop.
 args.push('--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension');
+// A script that a test has changed counts as one from the internet, which may not ask this machine.
+args.push('--disable-features=LocalNetworkAccessChecks');
 
 /** Serves what was built and opens a browser; `close` ends both. */
 export async function open() {

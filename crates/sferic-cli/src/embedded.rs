@@ -1,7 +1,6 @@
 //! The demo model that the program carries.
 
 use sferic_engine::{Engine, EngineError, EngineOptions, ModelParts};
-use std::borrow::Cow;
 
 /// How the demo model is called in messages.
 pub const NAME: &str = "the embedded demo model";
@@ -21,7 +20,7 @@ const GENERATION_CONFIG_JSON: &str = include_str!("../../../assets/demo/generati
 pub fn parts() -> ModelParts<'static> {
     ModelParts {
         config_json: CONFIG_JSON,
-        weights: Cow::Borrowed(WEIGHTS),
+        weights: WEIGHTS.into(),
         tokenizer_json: Some(TOKENIZER_JSON),
         tokenizer_config_json: Some(TOKENIZER_CONFIG_JSON),
         chat_template_jinja: None,

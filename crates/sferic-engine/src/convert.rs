@@ -40,7 +40,7 @@ pub fn convert_parts(
     options: &ConvertOptions,
     progress: ConvertProgress<'_>,
 ) -> Result<Conversion, EngineError> {
-    let checkpoint = Checkpoint::from_parts(parts.config_json, parts.weights)?;
+    let checkpoint = parts.weights.open(parts.config_json)?;
     check(&checkpoint)?;
     let texts = [
         ("tokenizer_config.json", parts.tokenizer_config_json),

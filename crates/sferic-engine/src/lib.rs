@@ -56,7 +56,7 @@ pub use error::EngineError;
 pub use event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};
 #[cfg(not(target_family = "wasm"))]
 pub use loader::inspect;
-pub use loader::{Inspection, LoadProgress, ModelParts};
+pub use loader::{Inspection, LoadProgress, ModelParts, WeightFiles, inspect_parts};
 pub use plan::{LargestBinding, MAX_PREFILL_CHUNK, MemoryPlan, TILE_BYTES};
 pub use runtime::{CachePrecision, Path as ComputePath, WeightPrecision};
 pub use sampler::{DrawnFrom, Sampled, Sampler, SamplingParams, TokenLogprob, greedy, uniform};
@@ -64,9 +64,9 @@ pub use score::{Comparison, Prediction};
 pub use session::{Generation, Session};
 pub use sferic_model::{AttentionForm, AttentionMode, CacheFormat, Config, IndexerType, ModelType, Options as ModelOptions};
 pub use sferic_text::{Completion, Conversation, FunctionCall, Message, PromptFormat, Role, TextError, Tokenizer, ToolCall};
+pub use sferic_weights::{ByteSource, Report, SafeFile, WeightFormat, WeightsError};
 #[cfg(not(target_family = "wasm"))]
 pub use sferic_weights::{Conversion, ConvertOptions};
-pub use sferic_weights::{Report, WeightFormat, WeightsError};
 pub use trace::{Matrix, Trace, TraceRequest};
 pub use verify::{
     COSINE_BOUND, CPU_BOUND, CheckRow, EXPERTS_BOUND, GPU_BOUND, Golden, SELECTION_BOUND, Verification, VerifyOptions,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sferic_lightning::{CacheFormats, Formats};
 use sferic_model::{Config, TensorSource, TensorSpec};
 use sferic_text::{PromptFormat, Tokenizer};
-use sferic_weights::{Checkpoint, Report, WeightsError};
+use sferic_weights::{Checkpoint, Report, SafeFile, WeightsError};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 #[cfg(not(target_family = "wasm"))]
@@ -20,19 +20,58 @@ use std::path::Path;
 /// How far a load has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadProgress {
-    /// Bytes of weights on the device.
+    /// Bytes of the weights that are on the device, counted as f32 whatever their format there.
     pub loaded_bytes: u64,
-    /// Bytes of all weights on the device.
+    /// Bytes of all weights, counted so.
     pub total_bytes: u64,
 }
 
-/// A model in memory: one that is embedded in a program or fetched by a page.
-#[derive(Clone, Debug)]
+impl LoadProgress {
+    fn of(config: &Config) -> Self {
+        let values = |spec: &TensorSpec| spec.shape.iter().fold(1u64, |product, &n| product.saturating_mul(n as u64));
+        let n_values = config.tensors().iter().map(values).fold(0, u64::saturating_add);
+        Self { loaded_bytes: 0, total_bytes: n_values.saturating_mul(size_of::<f32>() as u64) }
+    }
+}
+
+/// The weights of a model that is no folder.
+#[derive(Debug)]
+pub enum WeightFiles {
+    /// Bytes of the one safetensors file, in memory.
+    Memory(Cow<'static, [u8]>),
+    /// The open safetensors file, or all shards. With [`SafeFile::from_source`] no more than a tensor of them is in memory.
+    Files(Vec<SafeFile>),
+}
+
+impl From<Vec<u8>> for WeightFiles {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Memory(bytes.into())
+    }
+}
+
+impl From<&'static [u8]> for WeightFiles {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::Memory(bytes.into())
+    }
+}
+
+impl WeightFiles {
+    /// Opens the model with the text of its `config.json`.
+    pub(crate) fn open(self, config_json: &str) -> Result<Checkpoint, WeightsError> {
+        match self {
+            Self::Memory(bytes) => Checkpoint::from_parts(config_json, bytes),
+            Self::Files(files) => Checkpoint::from_files(config_json, files),
+        }
+    }
+}
+
+/// A model without a folder: one that is embedded in a program or fetched by a page.
+#[derive(Debug)]
 pub struct ModelParts<'a> {
     /// Text of `config.json`.
     pub config_json: &'a str,
-    /// Bytes of the one safetensors file.
-    pub weights: Cow<'static, [u8]>,
+    /// Its safetensors files.
+    pub weights: WeightFiles,
     /// Bytes of `tokenizer.json`; without it the model works with token ids alone.
     pub tokenizer_json: Option<&'a [u8]>,
     /// Text of `tokenizer_config.json`, which may hold the chat template.
@@ -72,7 +111,18 @@ pub struct Inspection {
 /// Those of [`Engine::open`], but not those of the memory plan: they are in [`Inspection::fits`].
 #[cfg(not(target_family = "wasm"))]
 pub async fn inspect(folder: impl AsRef<Path>, options: &EngineOptions) -> Result<Inspection, EngineError> {
-    let source = Source::open(folder.as_ref())?;
+    inspect_source(Source::open(folder.as_ref())?, options).await
+}
+
+/// Checks the configuration and the headers of a model without a folder, and plans the memory. Nothing is loaded.
+///
+/// # Errors
+/// Those of [`Engine::from_parts`], but not those of the memory plan: they are in [`Inspection::fits`].
+pub async fn inspect_parts(parts: ModelParts<'_>, options: &EngineOptions) -> Result<Inspection, EngineError> {
+    inspect_source(Source::from_parts(parts)?, options).await
+}
+
+async fn inspect_source(source: Source, options: &EngineOptions) -> Result<Inspection, EngineError> {
     let device = choose_device(&options.device).await?;
     let plan = plan(&source, options, &device);
     Ok(Inspection {
@@ -114,12 +164,24 @@ impl Engine {
         load(Source::open(folder.as_ref())?, options, progress).await
     }
 
-    /// Loads a model from memory.
+    /// Loads a model without a folder.
     ///
     /// # Errors
     /// Those of [`Engine::open`].
     pub async fn from_parts(parts: ModelParts<'_>, options: EngineOptions) -> Result<Engine, EngineError> {
-        load(Source::from_parts(parts)?, options, &mut |_| ()).await
+        Self::from_parts_with_progress(parts, options, &mut |_| ()).await
+    }
+
+    /// Loads a model without a folder and reports after every tensor.
+    ///
+    /// # Errors
+    /// Those of [`Engine::open`].
+    pub async fn from_parts_with_progress(
+        parts: ModelParts<'_>,
+        options: EngineOptions,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Engine, EngineError> {
+        load(Source::from_parts(parts)?, options, progress).await
     }
 
     /// Returns an engine that differs from this one in its weights alone: a policy after a step of its training.
@@ -133,7 +195,7 @@ impl Engine {
         let (config, options) = (self.config(), &inner.options);
         let checkpoint = Checkpoint::from_parts(&config.to_json().to_string(), weights)?;
         let report = checkpoint.check(&wanted(config))?;
-        let state = LoadProgress { loaded_bytes: 0, total_bytes: inner.plan.weight_bytes };
+        let state = LoadProgress::of(config);
         let mut tensors = Tensors { checkpoint: &checkpoint, progress: &mut |_| (), state };
         let runtime = match self.kernels() {
             Some(model) => load_kernels(config, &report, options, &inner.plan, model.device().clone(), &mut tensors)?.0,
@@ -180,7 +242,7 @@ impl Source {
     }
 
     fn from_parts(parts: ModelParts<'_>) -> Result<Self, EngineError> {
-        let checkpoint = Checkpoint::from_parts(parts.config_json, parts.weights)?;
+        let checkpoint = parts.weights.open(parts.config_json)?;
         let config = Config::from_json(checkpoint.config_json())?;
         let text = match parts.tokenizer_json {
             Some(bytes) => {
@@ -238,7 +300,7 @@ async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(L
     let chosen = choose_device(&options.device).await?;
     let plan = plan(&source, &options, &chosen);
     plan.check()?;
-    let state = LoadProgress { loaded_bytes: 0, total_bytes: plan.weight_bytes };
+    let state = LoadProgress::of(&source.config);
     let mut tensors = Tensors { checkpoint: &source.checkpoint, progress, state };
     let mut is_exact = true;
     let (runtime, device) = match kernels_device(&source.config, &options, &chosen).await? {

@@ -113,11 +113,19 @@ impl Checkpoint {
     /// # Errors
     /// [`WeightsError::ConfigJson`], [`WeightsError::ConfigValue`] and every way in which a header can be wrong.
     pub fn from_parts(config: &str, safetensors: impl Into<Cow<'static, [u8]>>) -> Result<Checkpoint> {
+        let file = SafeFile::from_bytes(PathBuf::from(IN_MEMORY).join("model.safetensors"), safetensors)?;
+        Checkpoint::from_files(config, vec![file])
+    }
+
+    /// Opens a model from the text of its `config.json` and its safetensors files: one, or all shards.
+    ///
+    /// # Errors
+    /// [`WeightsError::ConfigJson`], [`WeightsError::ConfigValue`] and [`WeightsError::DuplicateTensor`].
+    pub fn from_files(config: &str, files: Vec<SafeFile>) -> Result<Checkpoint> {
         let path = PathBuf::from(IN_MEMORY);
         let config =
             serde_json::from_str(config).map_err(|reason| WeightsError::ConfigJson { reason, path: path.join("config.json") })?;
-        let file = SafeFile::from_bytes(path.join("model.safetensors"), safetensors)?;
-        Checkpoint::new(path, false, config, vec![file])
+        Checkpoint::new(path, false, config, files)
     }
 
     fn new(path: PathBuf, on_disk: bool, config: Value, files: Vec<SafeFile>) -> Result<Checkpoint> {
@@ -159,14 +167,14 @@ impl Checkpoint {
     /// where the stacked tensor is asked for.
     ///
     /// # Errors
-    /// [`WeightsError::Unfit`] if the tensor or a part of it is missing or has another shape or type.
+    /// [`WeightsError::Unfit`] if the tensor or a part of it is missing or has another shape or type; [`WeightsError::Io`].
     pub fn read_f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let parts = self.fitted_parts(name, shape)?;
         // Each part has the shape of a stored tensor, so what is reserved is bounded by the size of the files.
         let n_values = parts.iter().map(Fitted::n_values).sum();
         let mut values = Vec::with_capacity(n_values);
         for part in &parts {
-            let n_odd = self.append(part, &mut values);
+            let n_odd = self.append(part, &mut values)?;
             if n_odd > 0 {
                 self.warn(Warning::NonFinite { tensor: part.name.to_owned(), n_values: n_odd, file: part.file.file_name() });
             }
@@ -193,8 +201,8 @@ impl Checkpoint {
         for part in &parts {
             for (stored, out) in std::iter::once((part, &mut data)).chain(part.scale.as_deref().map(|scale| (scale, &mut scales)))
             {
-                out.extend_from_slice(stored.file.bytes_of(stored.entry));
-                self.advance(stored.entry.range.len());
+                out.extend_from_slice(&stored.file.bytes_of(stored.entry)?);
+                self.advance(stored.entry.n_bytes() as usize);
                 stored.file.release(&stored.entry.range);
             }
         }
@@ -234,15 +242,15 @@ impl Checkpoint {
     }
 
     /// Appends the values of one stored tensor; returns how many are not finite.
-    fn append(&self, part: &Fitted<'_>, values: &mut Vec<f32>) -> usize {
-        let n_odd = self.append_matrices(part, 0, 1, values);
+    fn append(&self, part: &Fitted<'_>, values: &mut Vec<f32>) -> Result<usize> {
+        let n_odd = self.append_matrices(part, 0, 1, values)?;
         part.file.release(&part.entry.range);
-        n_odd
+        Ok(n_odd)
     }
 
     /// Appends the values of a part of a stored tensor, the `nth` of `n_parts` along its leading dimensions.
-    pub(crate) fn append_matrices(&self, part: &Fitted<'_>, nth: usize, n_parts: usize, values: &mut Vec<f32>) -> usize {
-        let bytes = part.share(nth, n_parts);
+    pub(crate) fn append_matrices(&self, part: &Fitted<'_>, nth: usize, n_parts: usize, values: &mut Vec<f32>) -> Result<usize> {
+        let bytes = part.share(nth, n_parts)?;
         let mut n_odd = 0;
         let mut piece_done = |piece: &[f32], n_bytes: usize| {
             n_odd += piece.iter().filter(|value| !value.is_finite()).count();
@@ -250,20 +258,20 @@ impl Checkpoint {
         };
         match (part.encoding, &part.scale, part.entry.shape.last_chunk::<2>()) {
             (Encoding::Blocks, Some(scale), Some(matrix)) => {
-                let scales = self.read_scales(scale, scale.share(nth, n_parts));
-                fp8::dequantize_blocks(bytes, &scales, *matrix, self.block, values, &mut piece_done);
+                let scales = self.read_scales(scale, &scale.share(nth, n_parts)?);
+                fp8::dequantize_blocks(&bytes, &scales, *matrix, self.block, values, &mut piece_done);
             }
             (Encoding::Q8 | Encoding::Q4, Some(scale), Some(&[_, width])) => {
                 if let (Some(format), Some(&[width])) = (part.encoding.grouped(), part.encoding.value_shape(&[width]).as_deref())
                 {
-                    encoding::dequantize_groups(format, bytes, scale.share(nth, n_parts), width, values, &mut piece_done);
+                    encoding::dequantize_groups(format, &bytes, &scale.share(nth, n_parts)?, width, values, &mut piece_done);
                 }
             }
             _ => {
-                convert::append_f32(bytes, part.entry.dtype, values, &mut piece_done);
+                convert::append_f32(&bytes, part.entry.dtype, values, &mut piece_done);
             }
         }
-        n_odd
+        Ok(n_odd)
     }
 
     /// Reads the scales of an FP8 tensor.

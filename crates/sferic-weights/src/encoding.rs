@@ -90,7 +90,7 @@ impl Encoding {
 
     /// Returns the number of values of a stored tensor.
     pub(crate) fn n_values(self, entry: &Entry) -> usize {
-        let n_elements = entry.range.len() / entry.dtype.size_bytes();
+        let n_elements = entry.n_bytes() as usize / entry.dtype.size_bytes();
         if self == Encoding::Q4 { n_elements.saturating_mul(2) } else { n_elements }
     }
 

@@ -1,6 +1,10 @@
 //! Compares a checkpoint with what a model wants, before anything is loaded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -52,18 +56,21 @@ impl Fitted<'_> {
 
 impl<'a> Fitted<'a> {
     /// Returns the stored bytes of a part, the `nth` of `n_parts` along the leading dimensions.
-    pub(crate) fn share(&self, nth: usize, n_parts: usize) -> &'a [u8] {
-        let bytes = self.file.bytes_of(self.entry);
-        let n_bytes = bytes.len() / n_parts.max(1);
-        bytes.get(nth * n_bytes..(nth + 1) * n_bytes).unwrap_or_default()
+    pub(crate) fn share(&self, nth: usize, n_parts: usize) -> Result<Cow<'a, [u8]>> {
+        self.file.read(&self.share_range(nth, n_parts))
+    }
+
+    /// Returns where such a part lies in its file.
+    pub(crate) fn share_range(&self, nth: usize, n_parts: usize) -> Range<u64> {
+        let n_bytes = self.entry.n_bytes() / n_parts.max(1) as u64;
+        let begin = self.entry.range.start + nth as u64 * n_bytes;
+        begin..begin + n_bytes
     }
 
     /// Tells the system that such a part has been used.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn release_share(&self, nth: usize, n_parts: usize) {
-        let n_bytes = self.entry.range.len() / n_parts.max(1);
-        let begin = self.entry.range.start + nth * n_bytes;
-        self.file.release(&(begin..begin + n_bytes));
+        self.file.release(&self.share_range(nth, n_parts));
     }
 }
 
@@ -110,7 +117,7 @@ impl Checkpoint {
         };
         for file in &self.files {
             for (name, entry) in &file.header().entries {
-                let n_bytes = entry.range.len() as u64;
+                let n_bytes = entry.n_bytes();
                 report.n_tensors += 1;
                 report.size_bytes += n_bytes;
                 *report.dtypes.entry(entry.dtype).or_default() += 1;

@@ -10,7 +10,7 @@ use serde::{
     de::{Error as _, MapAccess, Visitor},
 };
 
-use crate::{Dtype, Result, WeightsError};
+use crate::{Dtype, Result, WeightsError, storage::Storage};
 
 /// The largest header that is accepted, as in the reference implementation: a larger one is a damaged file, not a model.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -33,37 +33,52 @@ pub(crate) struct Entry {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
     /// Bytes of the whole file.
-    pub(crate) range: Range<usize>,
+    pub(crate) range: Range<u64>,
+}
+
+impl Entry {
+    /// Returns the number of stored bytes.
+    pub(crate) fn n_bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
 }
 
 impl Header {
-    /// Parses and checks the header of the file with the given bytes. `path` serves the errors alone.
-    pub(crate) fn parse(file: &[u8], path: &Path) -> Result<Header> {
-        let file_bytes = file.len() as u64;
+    /// Reads, parses and checks the header of a file. `path` serves the errors alone.
+    pub(crate) fn parse(file: &Storage, path: &Path) -> Result<Header> {
+        let file_bytes = file.len();
+        let read = |range: Range<u64>| {
+            file.read(&range).map_err(|reason| WeightsError::Io { action: "read the header", reason, path: path.into() })
+        };
         let truncated =
             |what: String, needed_bytes| WeightsError::Truncated { what, needed_bytes, file_bytes, path: path.into() };
-        let (length, rest) = file.split_first_chunk::<8>().ok_or_else(|| truncated("the header".into(), 8))?;
-        let header_bytes = u64::from_le_bytes(*length);
+        if file_bytes < 8 {
+            return Err(truncated("the header".into(), 8));
+        }
+        let length = read(0..8)?;
+        let header_bytes = u64::from_le_bytes(length.first_chunk().copied().unwrap_or_default());
         if header_bytes > MAX_HEADER_BYTES {
             return Err(WeightsError::HeaderTooLong { header_bytes, limit_bytes: MAX_HEADER_BYTES, path: path.into() });
         }
-        let (json, data) =
-            rest.split_at_checked(header_bytes as usize).ok_or_else(|| truncated("the header".into(), 8 + header_bytes))?;
+        let data_begin = 8 + header_bytes;
+        if data_begin > file_bytes {
+            return Err(truncated("the header".into(), data_begin));
+        }
+        let json = read(8..data_begin)?;
         let raw: RawHeader =
-            serde_json::from_slice(json).map_err(|reason| WeightsError::HeaderJson { reason, path: path.into() })?;
+            serde_json::from_slice(&json).map_err(|reason| WeightsError::HeaderJson { reason, path: path.into() })?;
 
-        let data_begin = file.len() - data.len();
         let mut entries = BTreeMap::new();
         for (name, raw_entry) in raw.tensors {
             let range = raw_entry.check(&name, path)?;
-            if range.end > data.len() as u64 {
-                return Err(truncated(format!("tensor `{name}`"), range.end.saturating_add(data_begin as u64)));
+            if range.end > file_bytes - data_begin {
+                return Err(truncated(format!("tensor `{name}`"), range.end.saturating_add(data_begin)));
             }
             let entry = Entry {
-                // `check` has seen that both conversions fit: the range lies in a file that is in the address space.
+                // `check` has seen that both conversions fit.
                 dtype: Dtype::from_name(&raw_entry.dtype).unwrap_or(Dtype::U8),
                 shape: raw_entry.shape.iter().map(|&n| n as usize).collect(),
-                range: data_begin + range.start as usize..data_begin + range.end as usize,
+                range: data_begin + range.start..data_begin + range.end,
             };
             if entries.contains_key(&name) {
                 let file = file_name(path);
@@ -71,7 +86,7 @@ impl Header {
             }
             entries.insert(name, entry);
         }
-        check_cover(&entries, data_begin, file.len(), path)?;
+        check_cover(&entries, data_begin, file_bytes, path)?;
         Ok(Header { entries, metadata: raw.metadata })
     }
 }
@@ -82,27 +97,27 @@ pub(crate) fn file_name(path: &Path) -> String {
 }
 
 /// Checks that the tensors cover the data of a file once and without holes.
-fn check_cover(entries: &BTreeMap<String, Entry>, data_begin: usize, file_len: usize, path: &Path) -> Result<()> {
-    let mut in_order: Vec<(&String, &Range<usize>)> = entries.iter().map(|(name, entry)| (name, &entry.range)).collect();
+fn check_cover(entries: &BTreeMap<String, Entry>, data_begin: u64, file_bytes: u64, path: &Path) -> Result<()> {
+    let mut in_order: Vec<(&String, &Range<u64>)> = entries.iter().map(|(name, entry)| (name, &entry.range)).collect();
     in_order.sort_by_key(|(_, range)| (range.start, range.end));
     let mut covered = data_begin;
     let mut last: Option<&String> = None;
     let after = |last: Option<&String>| last.map_or_else(|| "the header".to_owned(), |name| format!("tensor `{name}`"));
     for (name, range) in in_order {
         if let (true, Some(first)) = (range.start < covered, last) {
-            let n_bytes = (covered.min(range.end) - range.start) as u64;
+            let n_bytes = covered.min(range.end) - range.start;
             // An empty tensor inside another one shares no byte, yet its place is wrong all the same.
             return Err(WeightsError::Overlap { first: first.clone(), second: name.clone(), n_bytes, path: path.into() });
         }
         if range.start > covered {
-            return Err(WeightsError::Gap { after: after(last), n_bytes: (range.start - covered) as u64, path: path.into() });
+            return Err(WeightsError::Gap { after: after(last), n_bytes: range.start - covered, path: path.into() });
         }
         covered = range.end;
         last = Some(name);
     }
-    match file_len - covered {
+    match file_bytes - covered {
         0 => Ok(()),
-        n_bytes => Err(WeightsError::Gap { after: after(last), n_bytes: n_bytes as u64, path: path.into() }),
+        n_bytes => Err(WeightsError::Gap { after: after(last), n_bytes, path: path.into() }),
     }
 }
 

@@ -6,7 +6,7 @@
 //! formats; q8 and q4 are those of the kernels, [`WeightFormat`].
 //!
 //! This crate knows names, shapes and bytes. What a configuration means is the business of `sferic-model`; nothing here touches
-//! a GPU. On wasm, where there are no files, models come through [`Checkpoint::from_parts`].
+//! a GPU. On wasm, where there are no files, models come through [`Checkpoint::from_files`] from any [`ByteSource`].
 //!
 //! The header of a safetensors file is parsed here and not by the `safetensors` crate: its errors name neither the tensor nor the
 //! file, it keeps the last of two tensors of one name, and it brings a temporary-file library into wasm builds. The tests compare
@@ -39,6 +39,7 @@ pub use error::{Problem, WeightsError};
 pub use fit::Report;
 pub use safe_file::SafeFile;
 pub use sferic_shaders::kernel::{WeightFormat, Weights};
+pub use storage::ByteSource;
 pub use write::{TensorMeta, serialize};
 #[cfg(not(target_family = "wasm"))]
 pub use write::{

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     Dtype, Result, WeightsError, convert,
     header::{Entry, Header},
-    storage::Storage,
+    storage::{ByteSource, Storage},
 };
 
 /// How many names an error lists as what a file holds.
@@ -41,6 +41,14 @@ impl SafeFile {
     /// Every way in which a header can be wrong.
     pub fn from_bytes(label: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<SafeFile> {
         SafeFile::new(label.into(), Storage::Memory(bytes.into()))
+    }
+
+    /// Reads the header of a file whose bytes are read a range at a time; `label` stands for its path in messages.
+    ///
+    /// # Errors
+    /// [`WeightsError::Io`], and every way in which a header can be wrong.
+    pub fn from_source(label: impl Into<PathBuf>, source: Box<dyn ByteSource>) -> Result<SafeFile> {
+        SafeFile::new(label.into(), Storage::Ranges(source))
     }
 
     fn new(path: PathBuf, storage: Storage) -> Result<SafeFile> {
@@ -90,19 +98,19 @@ impl SafeFile {
     /// Returns the stored bytes of a tensor, little-endian and without alignment.
     ///
     /// # Errors
-    /// [`WeightsError::NoTensor`].
-    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
-        Ok(self.bytes_of(self.entry(name)?))
+    /// [`WeightsError::NoTensor`], [`WeightsError::Io`].
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        self.bytes_of(self.entry(name)?)
     }
 
     /// Reads an `F32`, `F16` or `BF16` tensor, row-major. FP8 needs its scales: see [`crate::Checkpoint::read_f32`].
     ///
     /// # Errors
-    /// [`WeightsError::NoTensor`], [`WeightsError::WrongDtype`].
+    /// [`WeightsError::NoTensor`], [`WeightsError::WrongDtype`], [`WeightsError::Io`].
     pub fn f32(&self, name: &str) -> Result<Vec<f32>> {
         let entry = self.entry(name)?;
-        let mut values = Vec::with_capacity(entry.range.len() / entry.dtype.size_bytes());
-        if convert::append_f32(self.bytes_of(entry), entry.dtype, &mut values, |_, _| ()) {
+        let mut values = Vec::with_capacity(entry.n_bytes() as usize / entry.dtype.size_bytes());
+        if convert::append_f32(&self.bytes_of(entry)?, entry.dtype, &mut values, |_, _| ()) {
             return Ok(values);
         }
         Err(self.wrong_dtype(name, entry, "F32, F16 or BF16"))
@@ -111,12 +119,12 @@ impl SafeFile {
     /// Reads an `I64` or `I32` tensor, row-major.
     ///
     /// # Errors
-    /// [`WeightsError::NoTensor`], [`WeightsError::WrongDtype`].
+    /// [`WeightsError::NoTensor`], [`WeightsError::WrongDtype`], [`WeightsError::Io`].
     pub fn i64(&self, name: &str) -> Result<Vec<i64>> {
         let entry = self.entry(name)?;
         match entry.dtype {
-            Dtype::I64 => Ok(convert::elements(self.bytes_of(entry), i64::from_le_bytes).collect()),
-            Dtype::I32 => Ok(convert::elements(self.bytes_of(entry), |b| i64::from(i32::from_le_bytes(b))).collect()),
+            Dtype::I64 => Ok(convert::elements(&self.bytes_of(entry)?, i64::from_le_bytes).collect()),
+            Dtype::I32 => Ok(convert::elements(&self.bytes_of(entry)?, |b| i64::from(i32::from_le_bytes(b))).collect()),
             _ => Err(self.wrong_dtype(name, entry, "I64 or I32")),
         }
     }
@@ -124,11 +132,11 @@ impl SafeFile {
     /// Reads an `I32` tensor, row-major.
     ///
     /// # Errors
-    /// [`WeightsError::NoTensor`], [`WeightsError::WrongDtype`].
+    /// [`WeightsError::NoTensor`], [`WeightsError::WrongDtype`], [`WeightsError::Io`].
     pub fn i32(&self, name: &str) -> Result<Vec<i32>> {
         let entry = self.entry(name)?;
         match entry.dtype {
-            Dtype::I32 => Ok(convert::elements(self.bytes_of(entry), i32::from_le_bytes).collect()),
+            Dtype::I32 => Ok(convert::elements(&self.bytes_of(entry)?, i32::from_le_bytes).collect()),
             _ => Err(self.wrong_dtype(name, entry, "I32")),
         }
     }
@@ -143,13 +151,18 @@ impl SafeFile {
     }
 
     /// Returns the bytes of an entry of this file's own header.
-    pub(crate) fn bytes_of(&self, entry: &Entry) -> &[u8] {
-        // The header's check has seen that the range lies in the file.
-        self.storage.get(entry.range.clone()).unwrap_or_default()
+    pub(crate) fn bytes_of(&self, entry: &Entry) -> Result<Cow<'_, [u8]>> {
+        self.read(&entry.range)
+    }
+
+    /// Returns the bytes of a range of the file, a tensor's or a part of one.
+    pub(crate) fn read(&self, range: &Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let io = |reason| WeightsError::Io { action: "read the weights", reason, path: self.path.clone() };
+        self.storage.read(range).map_err(io)
     }
 
     /// Tells the system that a range of the file, a tensor's or a part of one, has been used.
-    pub(crate) fn release(&self, range: &Range<usize>) {
+    pub(crate) fn release(&self, range: &Range<u64>) {
         self.storage.release(range);
     }
 

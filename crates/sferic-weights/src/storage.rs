@@ -1,6 +1,18 @@
-//! The bytes of a file: memory-mapped, or already in memory.
+//! The bytes of a file: memory-mapped, already in memory, or read a range at a time.
 
-use std::{borrow::Cow, fmt, ops::Deref, ops::Range};
+use std::{borrow::Cow, fmt, io, ops::Range};
+
+/// A file whose bytes are read a range at a time: what a browser keeps or its visitor has picked.
+pub trait ByteSource: Send + Sync {
+    /// Returns the length of the file.
+    fn size_bytes(&self) -> u64;
+
+    /// Fills `buffer` with the bytes from `begin` on; the range lies in the file.
+    ///
+    /// # Errors
+    /// Whatever keeps the bytes from being read.
+    fn read(&self, begin: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
 
 /// The bytes of a safetensors file.
 pub(crate) enum Storage {
@@ -9,6 +21,8 @@ pub(crate) enum Storage {
     Mapped(memmap2::Mmap),
     /// An embedded or downloaded model.
     Memory(Cow<'static, [u8]>),
+    /// A file that is neither in memory nor on a disk that could be mapped.
+    Ranges(Box<dyn ByteSource>),
 }
 
 impl Storage {
@@ -41,36 +55,59 @@ impl Storage {
         expect(unsafe_code, reason = "the advice that keeps the file in the page cache is an unchecked one")
     )]
     #[cfg_attr(any(not(unix), target_family = "wasm"), expect(unused_variables, reason = "only Unix takes this advice"))]
-    pub(crate) fn release(&self, range: &Range<usize>) {
+    pub(crate) fn release(&self, range: &Range<u64>) {
         match self {
             #[cfg(all(unix, not(target_family = "wasm")))]
             Storage::Mapped(map) => {
-                let len = range.end.saturating_sub(range.start);
-                if range.end <= map.len() {
+                let len = range.end.saturating_sub(range.start) as usize;
+                if range.end <= map.len() as u64 {
                     // SAFETY: the range lies inside the map. The map is shared and read-only, so dropping its pages changes no byte:
                     // a later or concurrent read faults the same bytes in again from the file.
-                    let advised = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, len) };
+                    let advised =
+                        unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start as usize, len) };
                     // It is advice: where the system does not take it, the pages merely stay.
                     advised.unwrap_or(());
                 }
             }
             #[cfg(all(not(unix), not(target_family = "wasm")))]
             Storage::Mapped(_) => {}
-            Storage::Memory(_) => {}
+            Storage::Memory(_) | Storage::Ranges(_) => {}
         }
     }
-}
 
-impl Deref for Storage {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
+    /// Returns the length of the file.
+    pub(crate) fn len(&self) -> u64 {
         match self {
+            #[cfg(not(target_family = "wasm"))]
+            Storage::Mapped(map) => map.len() as u64,
+            Storage::Memory(bytes) => bytes.len() as u64,
+            Storage::Ranges(source) => source.size_bytes(),
+        }
+    }
+
+    /// Returns the bytes of a range: borrowed where they are in the address space, copied where they are not.
+    pub(crate) fn read(&self, range: &Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+        let bytes: &[u8] = match self {
             #[cfg(not(target_family = "wasm"))]
             Storage::Mapped(map) => map,
             Storage::Memory(bytes) => bytes,
-        }
+            Storage::Ranges(source) => {
+                let n_bytes = range.end.saturating_sub(range.start);
+                let n_bytes = usize::try_from(n_bytes).ok().filter(|_| range.end <= source.size_bytes()).ok_or_else(beyond)?;
+                let mut buffer = Vec::new();
+                buffer.try_reserve_exact(n_bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+                buffer.resize(n_bytes, 0);
+                source.read(range.start, &mut buffer)?;
+                return Ok(Cow::Owned(buffer));
+            }
+        };
+        bytes.get(range.start as usize..range.end as usize).map(Cow::Borrowed).ok_or_else(beyond)
     }
+}
+
+/// The error of a range that does not lie in its file.
+fn beyond() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
 }
 
 impl fmt::Debug for Storage {

@@ -3,11 +3,15 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
 use common::{CONFIG, Stored, counting, file_bytes, model, raw, tensor, wanted};
 use sferic_weights::{
-    Checkpoint, Dtype, Progress, Warning,
+    ByteSource, Checkpoint, Dtype, Progress, SafeFile, Warning,
     fp8::{BlockMatrix, f32_from_e4m3, quantize_blocks},
 };
 
@@ -34,6 +38,52 @@ fn every_float_type_reads_as_f32() {
         let model = model(vec![tensor("w", dtype, &[2, 2], &values)]);
         assert_eq!(model.read_f32("w", &[2, 2]).unwrap(), values, "{dtype}");
     }
+}
+
+/// A file that notes what is read of it, and of which nothing can be read from `end` on.
+struct Noting {
+    bytes: Vec<u8>,
+    end: u64,
+    read: Arc<Mutex<Vec<Range<u64>>>>,
+}
+
+impl ByteSource for Noting {
+    fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&self, begin: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let range = begin..begin + buffer.len() as u64;
+        if range.end > self.end {
+            return Err(io::Error::other("not there yet"));
+        }
+        buffer.copy_from_slice(&self.bytes[range.start as usize..range.end as usize]);
+        self.read.lock().unwrap().push(range);
+        Ok(())
+    }
+}
+
+#[test]
+fn files_that_are_read_by_ranges_give_up_no_more_than_a_tensor() {
+    let bytes = file_bytes(vec![counting("a", &[2, 3], 0), counting("b", &[4], 9)]);
+    let (n_bytes, begin) = (bytes.len() as u64, bytes.len() as u64 - 20);
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let noting = |end| Box::new(Noting { bytes: bytes.clone(), end, read: read.clone() });
+    let file = SafeFile::from_source("w.safetensors", noting(n_bytes)).unwrap();
+    let model = Checkpoint::from_files(CONFIG, vec![file]).unwrap();
+    assert_eq!(*read.lock().unwrap(), [0..8, 8..begin], "opening reads the header");
+    model.check(&wanted(&[("a", &[2, 3]), ("b", &[4])])).unwrap();
+    assert_eq!(model.read_f32("b", &[4]).unwrap(), [9.0, 10.0, 11.0, 12.0]);
+    assert_eq!(read.lock().unwrap().last(), Some(&(begin + 12..n_bytes)));
+    assert_eq!(read.lock().unwrap().len(), 3);
+
+    let cut = SafeFile::from_source("w.safetensors", noting(n_bytes - 1)).unwrap();
+    let model = Checkpoint::from_files(CONFIG, vec![cut]).unwrap();
+    assert_eq!(model.read_f32("a", &[2, 3]).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let message = model.read_f32("b", &[4]).unwrap_err().to_string();
+    assert_eq!(message, "cannot read the weights: not there yet: w.safetensors");
+    let message = SafeFile::from_source("w.safetensors", noting(9)).unwrap_err().to_string();
+    assert_eq!(message, "cannot read the header: not there yet: w.safetensors");
 }
 
 #[test]

@@ -36,8 +36,7 @@ export class Engine {
   /** Fetches a model and opens it. Fails with a message that says what to do; an aborted load with an `AbortError`. */
   static async load(options: LoadOptions): Promise<Engine> {
     const { signal, ...rest } = options;
-    const whole = { ...rest, model: new URL(options.model, globalThis.location?.href).href };
-    return new Engine(...(await openWorker(whole, signal)));
+    return new Engine(...(await openWorker({ ...rest, model: nameOf(options) }, signal)));
   }
 
   /** The models that this browser keeps. */
@@ -57,7 +56,7 @@ export class Engine {
   static async forget(model: string | URL): Promise<void> {
     const worker = new EngineWorker();
     try {
-      for await (const answer of worker.ask({ type: 'forget', model: new URL(model, globalThis.location?.href).href })) void answer;
+      for await (const answer of worker.ask({ type: 'forget', model: folderUrl(model) })) void answer;
     } finally {
       worker.end();
     }
@@ -152,20 +151,41 @@ export interface Create {
   (request: ChatRequest & { stream?: false }, options?: CallOptions): Promise<ChatCompletion>;
 }
 
+/** The address of a model folder. A model of Hugging Face's site has its files elsewhere. */
+function folderUrl(model: string | URL): string {
+  const url = new URL(model, globalThis.location?.href);
+  const [owner, name, tree = 'tree', revision = 'main', ...rest] = url.pathname.split('/').filter(Boolean);
+  if (!['huggingface.co', 'hf.co'].includes(url.hostname) || !owner || !name || tree !== 'tree' || rest.length) return url.href;
+  return `https://huggingface.co/${owner}/${name}/resolve/${revision}/`;
+}
+
+/** What a model is called: its address, or the folder of its files. */
+function nameOf({ model, files }: LoadOptions): string {
+  if ((model === undefined) === (files === undefined)) throw new Error('What is to be loaded? Expected the address `model` or the `files` of a folder, one of them.');
+  return model === undefined ? (files?.[0]?.webkitRelativePath.split('/')[0] ?? '') || 'files' : folderUrl(model);
+}
+
 /** Opens the model in a new worker. */
 async function openWorker(options: LoadOptions & { model: string }, signal?: AbortSignal): Promise<[EngineWorker, typeof options, EngineInfo]> {
-  const { model, device = 'auto', context, keep = true, onProgress } = options;
+  const { model, files, device = 'auto', context, keep = true, onProgress } = options;
+  signal?.throwIfAborted();
   const worker = new EngineWorker();
+  // A worker that is busy hears nothing. What it has stored so far stays.
+  const end = () => worker.end();
+  signal?.addEventListener('abort', end);
   try {
-    const request = { type: 'load' as const, model, device, keep, ...(context !== undefined && { context }) };
-    for await (const answer of worker.ask(request, signal)) {
+    const request = { type: 'load' as const, model, device, keep, ...(files && { files }), ...(context !== undefined && { context }) };
+    for await (const answer of worker.ask(request)) {
       if (answer.type === 'progress') onProgress?.(answer.progress);
       if (answer.type === 'loaded') return [worker, options, answer.info];
     }
     throw new Error('The worker ended before the model was loaded.');
   } catch (error) {
     worker.end();
+    signal?.throwIfAborted();
     throw error;
+  } finally {
+    signal?.removeEventListener('abort', end);
   }
 }
 

@@ -2,7 +2,7 @@ import type { ChatRequest, EngineInfo, Progress, StoredModel } from './types';
 
 /** What the page asks of its worker; every request has an answer of the same `id`. */
 export type Request =
-  | { id: number; type: 'load'; model: string; device: string; context?: number; keep: boolean }
+  | { id: number; type: 'load'; model: string; files?: File[]; device: string; context?: number; keep: boolean }
   | { id: number; type: 'complete'; request: ChatRequest }
   | { id: number; type: 'xray'; prompt_tokens: number }
   | { id: number; type: 'selected'; layers: number[]; token: number }

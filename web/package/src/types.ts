@@ -7,18 +7,29 @@ export interface Message {
 
 /** What the engine is doing while it opens a model. */
 export interface Progress {
-  /** `wait`: another tab is at it; `download` fetches a file, `read` takes it from this browser's storage, `open` puts the weights on the device. */
-  phase: 'wait' | 'download' | 'read' | 'open';
+  /**
+   * `wait`: another tab is at it; `read` checks what this browser keeps, `download` fetches the rest, `upload` puts the weights on the
+   * device, `compile` makes its programs.
+   */
+  phase: 'wait' | 'read' | 'download' | 'upload' | 'compile';
   file?: string;
   /** Bytes so far. */
   loaded: number;
   /** Bytes in all; absent where the server does not say. */
   total?: number;
+  /** In a download: bytes that this browser would still keep, where it says so. */
+  free?: number;
 }
 
+/** What to load: `model` or `files`. */
 export interface LoadOptions {
-  /** Address of a folder in Hugging Face's layout: config.json, tokenizer.json, model.safetensors. */
-  model: string | URL;
+  /**
+   * Address of a folder in Hugging Face's layout: config.json, tokenizer.json, and model.safetensors or an index with its shards;
+   * or of a model there, `https://huggingface.co/OWNER/NAME`.
+   */
+  model?: string | URL;
+  /** The files of such a folder, as a visitor picks or drops them. Nothing of them is kept. */
+  files?: File[];
   /** `auto` takes a GPU where there is a real one. */
   device?: 'auto' | 'gpu' | 'cpu';
   /** Tokens of context to make room for; the model's own where absent. */
@@ -41,6 +52,10 @@ export interface EngineInfo {
   runs_on_kernels: boolean;
   plan: { context: number; model_context: number; weight_bytes: number; total_bytes: number };
   warnings: string[];
+  /** Memory of the wasm module: the largest it has been so far. */
+  wasm_bytes: number;
+  /** Why the model is not kept in this browser, where it was to be. */
+  unkept?: string;
 }
 
 export interface ChatRequest {
@@ -105,5 +120,8 @@ export interface Xray {
 /** A model that this browser keeps. */
 export interface StoredModel {
   model: string;
+  /** Bytes that are there. */
   bytes: number;
+  /** Bytes of all its files: more, where a download has not ended. */
+  total: number;
 }

@@ -1,6 +1,8 @@
 import init, { Engine as WasmEngine } from '../wasm/sferic_web.js';
 import type { Answer, EngineEvent, Request } from './protocol';
-import { ModelFolder, ModelStore } from './store';
+import { PickedFolder, UrlFolder, type Folder } from './folder';
+import type { WeightFile } from './ranges';
+import { ModelStore } from './store';
 import type { EngineInfo, Progress } from './types';
 
 /** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
@@ -65,36 +67,71 @@ async function answer(request: Request): Promise<void> {
   }
 }
 
-async function load({ id, model, device, context, keep }: Request & { type: 'load' }): Promise<EngineInfo> {
+async function load({ id, model, files, device, context, keep }: Request & { type: 'load' }): Promise<EngineInfo> {
   const abort = new AbortController();
   cancels.set(id, () => abort.abort());
   const say = (progress: Progress) => post({ id, type: 'progress', progress });
   await init();
+  const options = JSON.stringify({ device, ...(context && { context }) });
+  const fetchAll = async (): Promise<Opened> => fetchModel(await UrlFolder.open(model, keep, abort.signal, say), options);
   // One tab at a time: the next one then finds everything in the store.
-  say({ phase: 'wait', loaded: 0 });
-  const { files, weights } = await navigator.locks.request(`sferic ${model}`, { signal: abort.signal }, () => fetchModel(model, keep, abort.signal, say));
+  if (!files) say({ phase: 'wait', loaded: 0 });
+  const opened = files ? await fetchModel(new PickedFolder(files), options) : await navigator.locks.request(`sferic ${model}`, { signal: abort.signal }, fetchAll);
   abort.signal.throwIfAborted();
-  say({ phase: 'open', loaded: 0, total: weights.byteLength });
   engine?.free();
   engine = undefined;
-  engine = await WasmEngine.open(JSON.stringify(files), weights, JSON.stringify({ device, ...(context && { context }) }));
-  return JSON.parse(engine.info()) as EngineInfo;
+  const heard = (loaded?: number, total?: number) => {
+    if (loaded === undefined) say({ phase: 'compile', loaded: 0 });
+    else say({ phase: 'upload', loaded, ...(total !== undefined && { total }) });
+  };
+  try {
+    engine = await WasmEngine.open(opened.files, opened.read, options, heard);
+  } catch (failure) {
+    throw unloaded(failure, opened.needed);
+  }
+  return { ...(JSON.parse(engine.info()) as EngineInfo), ...(opened.unkept !== undefined && { unkept: opened.unkept }) };
 }
 
-async function fetchModel(model: string, keep: boolean, signal: AbortSignal, say: (progress: Progress) => void) {
-  const folder = await ModelFolder.open(model, keep, signal, say);
-  const config = await folder.text('config.json');
-  if (config === undefined) throw new Error(`${model}: expected a model folder with a config.json, found none. Check the address.`);
-  const files = {
-    config,
+/** A folder as the engine opens it. */
+interface Opened {
+  files: string;
+  read: (file: number, begin: number, bytes: number) => Uint8Array;
+  unkept: string | undefined;
+  /** Bytes that the plan counts on the device. */
+  needed: number;
+}
+
+/** A failure behind the plan: in a browser, mostly memory that was not there in the end. */
+function unloaded(failure: unknown, needed: number): unknown {
+  const isTrap = failure instanceof WebAssembly.RuntimeError && !panic;
+  if (!(failure instanceof Error) || (!isTrap && failure.name !== 'DeviceError')) return failure;
+  // Behind the first line a browser says where in its own code it was.
+  const said = isTrap ? 'the module ran out of memory.' : failure.message.split('\n')[0];
+  const message = `The model could not be put on the device, and what was there of it is unloaded: ${said} It needs ${(needed / 1e6).toFixed(0)} MB. Close other pages, or choose a shorter context, another device or a smaller model.`;
+  return Object.assign(new Error(message), { name: isTrap ? 'MemoryError' : failure.name });
+}
+
+/** Gets what a model consists of. Whether it fits is known before its weights are fetched. */
+async function fetchModel(folder: Folder, options: string): Promise<Opened> {
+  const small = { config: await folder.text('config.json', true), generation_config: await folder.text('generation_config.json') };
+  const texts = {
+    ...small,
     tokenizer: await folder.text('tokenizer.json'),
     tokenizer_config: await folder.text('tokenizer_config.json'),
     chat_template: await folder.text('chat_template.jinja'),
-    generation_config: await folder.text('generation_config.json'),
   };
-  const weights = await folder.bytes('model.safetensors');
-  if (weights === undefined) throw new Error(`${model}: expected a model.safetensors, found none. Check the address.`);
-  return { files, weights };
+  const files: WeightFile[] = await folder.weights();
+  const weights = files.map(({ name, bytes }) => ({ name, bytes }));
+  const read = (file: number, begin: number, bytes: number) => {
+    const found = files[file];
+    if (!found) throw new Error(`there is no file ${file}`);
+    return found.read(begin, bytes);
+  };
+  const planned = await WasmEngine.plan(JSON.stringify({ ...small, weights }), read, options);
+  const { plan, refusal } = JSON.parse(planned) as { plan: EngineInfo['plan']; refusal: string | null };
+  if (refusal !== null) throw Object.assign(new Error(refusal), { name: 'MemoryError' });
+  await folder.complete();
+  return { files: JSON.stringify({ ...texts, weights }), read, unkept: folder.unkept, needed: plan.total_bytes };
 }
 
 function loaded(): WasmEngine {

@@ -23,6 +23,7 @@ export function node<K extends keyof HTMLElementTagNameMap>(tag: K, className = 
 }
 
 export function bytes(n: number): string {
+  if (n >= 1e9) return `${(n / 1e9).toFixed(1)} GB`;
   return n < 1e6 ? `${(n / 1e3).toFixed(0)} KB` : `${(n / 1e6).toFixed(1)} MB`;
 }
 

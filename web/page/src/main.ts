@@ -2,7 +2,7 @@ import { Engine, type ChatChunk, type Usage } from 'sferic';
 import { del, get, keys, set } from 'idb-keyval';
 import * as talk from './conversation';
 import { button, bytes, download, element, node } from './dom';
-import { loadEngine } from './loader';
+import { dropped, loadEngine, tell, type Source } from './loader';
 import { MessageView } from './messages';
 import { Settings } from './settings';
 import { XrayView } from './xray';
@@ -14,15 +14,19 @@ const DOCUMENT_CHARACTERS = 2000;
 /** The shortest time between two drawings of a reply, so that the page stays quick. */
 const FRAME_MS = 40;
 
+const TITLE = document.title;
+
 let engine: Engine | undefined;
 let conversation = talk.emptyConversation();
 let attached: { name: string; text: string } | undefined;
 let running: AbortController | undefined;
+/** What is loaded, or about to be. */
+let source: Source;
 /** The reply that the engine wrote last. */
 let last: talk.Turn | undefined;
 
 const input = element<HTMLTextAreaElement>('input');
-const settings = new Settings(() => void open());
+const settings = new Settings(() => void open(source));
 const view = new MessageView(element('conversation'), {
   ask: (question) => void ask(question),
   edit: (turn, content) => void answer(talk.append(conversation, turn.parent, { role: 'user', content, ...(turn.document && { document: turn.document }) })),
@@ -36,19 +40,41 @@ const view = new MessageView(element('conversation'), {
   },
 });
 
-async function open(): Promise<void> {
+async function open(wanted: Source): Promise<void> {
+  source = wanted;
   running?.abort();
   engine?.unload();
   engine = last = undefined;
+  tell('');
   draw();
-  engine = await loadEngine(MODEL, settings.device);
+  const loaded = await loadEngine(source, settings.device, settings.context);
+  if (!loaded) return;
+  engine = loaded;
   const { device, reason, n_parameters, plan, runs_on_kernels, warnings } = engine.info;
   const place = device.gpu_index === null ? 'the processor' : device.name;
-  element('device').textContent = `Scout, ${(n_parameters / 1e6).toFixed(0)} M parameters, on ${place}. Nothing you write leaves this device.`;
-  const facts = { Device: device.name, Class: device.class, Reason: reason, Kernels: runs_on_kernels ? 'our own' : 'none: the reference path', Context: `${plan.context} tokens`, Memory: bytes(plan.total_bytes), Notes: warnings.join(' ') || 'none' };
+  element('device').textContent = `${nameOf(source)}, ${(n_parameters / 1e6).toFixed(0)} M parameters, on ${place}. Nothing you write leaves this device.`;
+  const facts = { Device: device.name, Class: device.class, Reason: reason, Kernels: runs_on_kernels ? 'our own' : 'none: the reference path', Context: `${plan.context} tokens`, Memory: bytes(plan.total_bytes), Module: bytes(engine.info.wasm_bytes), Notes: warnings.join(' ') || 'none' };
   element('facts').replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [node('dt', '', name), node('dd', '', value)]));
   refresh();
   void listModels();
+}
+
+/** Loads a kept model, now and at the next visit. */
+function load(model: string): void {
+  const address = element<HTMLInputElement>('model-address');
+  address.value = model === new URL(MODEL, location.href).href ? '' : model;
+  address.dispatchEvent(new Event('change'));
+  void open(chosen());
+}
+
+/** The model of the settings, or the demo model. */
+function chosen(): Source {
+  return { model: element<HTMLInputElement>('model-address').value.trim() || MODEL };
+}
+
+function nameOf(source: Source): string {
+  if ('files' in source) return source.files[0]?.webkitRelativePath.split('/')[0] || 'Your model';
+  return source.model === MODEL ? 'Scout' : (source.model.split('/').filter((part) => part && !['resolve', 'tree', 'main'].includes(part)).at(-1) ?? source.model);
 }
 
 async function ask(question: string): Promise<void> {
@@ -84,6 +110,7 @@ async function answer(question: talk.Turn | undefined): Promise<void> {
   running = undefined;
   last = reply.usage && engine.info.model_type.includes('v32') ? reply : undefined;
   element('live').textContent = talk.answerOf(reply.content).answer;
+  if (document.hidden) document.title = `✓ ${TITLE}`;
   draw();
   await keep();
 }
@@ -157,9 +184,10 @@ async function list(): Promise<void> {
 }
 
 async function listModels(): Promise<void> {
-  const items = (await Engine.stored()).map(({ model, bytes: size }) => {
+  const items = (await Engine.stored()).map(({ model, bytes: size, total }) => {
     const item = node('li');
-    item.append(node('span', '', `${model}, ${bytes(size)}`), button('Delete', () => void Engine.forget(model).then(listModels), `Delete ${model}`));
+    const part = size < total ? ` of ${bytes(total)}` : '';
+    item.append(node('span', '', `${model}, ${bytes(size)}${part}`), button('Load', () => load(model), `Load ${model}`), button('Delete', () => void Engine.forget(model).then(listModels), `Delete ${model}`));
     return item;
   });
   element('models').replaceChildren(...(items.length ? items : [node('li', 'quiet', 'None')]));
@@ -210,6 +238,31 @@ element<HTMLInputElement>('file').addEventListener('change', async ({ target }) 
   if (file) attach({ name: file.name, text: await file.text() });
   picker.value = '';
 });
+element('load-address').addEventListener('click', () => void open(chosen()));
+element('open-folder').addEventListener('click', () => element('model-files').click());
+element<HTMLInputElement>('model-files').addEventListener('change', ({ target }) => {
+  const picker = target as HTMLInputElement;
+  const files = [...(picker.files ?? [])];
+  picker.value = '';
+  if (files.length) void open({ files });
+});
+document.addEventListener('dragover', (event) => {
+  if (event.dataTransfer?.types.includes('Files')) event.preventDefault();
+});
+document.addEventListener('drop', async (event) => {
+  // A text that is dropped goes where it falls.
+  if (!event.dataTransfer?.types.includes('Files')) return;
+  event.preventDefault();
+  const files = await dropped(event.dataTransfer);
+  const [file] = files;
+  // A single file is something to read, everything else a model.
+  if (file && files.length === 1) attach({ name: file.name, text: await file.text() });
+  else if (files.length) void open({ files });
+});
+element('notice-close').addEventListener('click', () => tell(''));
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden) document.title = TITLE;
+});
 element('document-remove').addEventListener('click', () => attach(undefined));
 document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') running?.abort();
@@ -238,4 +291,4 @@ element<HTMLInputElement>('import-file').addEventListener('change', async ({ tar
 // Without it, in a browser that refuses it, the page works and needs the network at each visit.
 navigator.serviceWorker?.register('./sw.js').catch((error: unknown) => console.warn('no service worker:', error));
 draw();
-void open();
+void open(chosen());

@@ -1,5 +1,8 @@
 import DOMPurify from 'dompurify';
 import { marked } from 'marked';
+import { maths } from './maths';
+
+marked.use({ extensions: maths });
 
 /** Renders a reply. What the model writes is never trusted: the result holds no scripts, styles or forms, and loads nothing. */
 export function render(markdown: string): DocumentFragment {

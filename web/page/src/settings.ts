@@ -7,7 +7,8 @@ const NUMBERS = { temperature: 'temperature', 'top-p': 'top_p', 'max-tokens': 'm
 
 /** What the visitor has chosen; it stays in this browser. */
 export class Settings {
-  constructor(onDevice: () => void) {
+  /** `onLoad` is called when the model has to be loaded anew. */
+  constructor(onLoad: () => void) {
     const kept = JSON.parse(localStorage.getItem(KEY) ?? '{}') as Record<string, string | boolean>;
     for (const field of fields()) {
       const value = kept[field.id];
@@ -15,7 +16,7 @@ export class Settings {
       else if (typeof value === 'string') field.value = value;
       field.addEventListener('change', () => {
         this.keep();
-        if (field.id === 'device-choice') onDevice();
+        if (field.id === 'device-choice' || field.id === 'context-length') onLoad();
       });
     }
   }
@@ -26,6 +27,12 @@ export class Settings {
 
   get device(): 'auto' | 'gpu' | 'cpu' {
     return element<HTMLSelectElement>('device-choice').value as 'auto' | 'gpu' | 'cpu';
+  }
+
+  /** Tokens of context to make room for; the model's own where the field is empty. */
+  get context(): number | undefined {
+    const { valueAsNumber } = element<HTMLInputElement>('context-length');
+    return Number.isFinite(valueAsNumber) ? valueAsNumber : undefined;
   }
 
   /** What a request says of them; an empty field leaves it to the model. */

@@ -18,8 +18,16 @@ pub(super) fn cpu() -> DeviceInfo {
 
 /// Memory that the system could hand out now, where it tells.
 ///
-/// On Linux the smaller of `MemAvailable` and the room left under the limit of the control group, which is what bounds a container.
+/// In a browser what is left of the 4 GiB that a module can reach. On Linux the smaller of `MemAvailable` and the room left under the limit of the control group, which is what bounds a container.
 pub(super) fn memory_bytes() -> Option<u64> {
+    #[cfg(target_arch = "wasm32")]
+    return Some((1 << 32) - ((core::arch::wasm32::memory_size::<0>() as u64) << 16));
+    #[cfg(not(target_arch = "wasm32"))]
+    system_memory_bytes()
+}
+
+#[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser does not tell"))]
+fn system_memory_bytes() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let available = available_bytes(&meminfo)?;
     let limit = read_number("/sys/fs/cgroup/memory.max").or_else(|| read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));

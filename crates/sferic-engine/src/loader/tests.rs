@@ -50,6 +50,31 @@ fn a_folder_and_its_parts_are_the_same_model() {
     assert_eq!(run(&open(&folder()).unwrap()), run(&from_parts));
 }
 
+#[test]
+fn files_and_a_folder_are_the_same_model() {
+    let config_json = config_json().to_string();
+    let file = || SafeFile::from_bytes("model.safetensors", weights(&config(), |_, _| ())).unwrap();
+    let parts = || ModelParts {
+        config_json: &config_json,
+        weights: WeightFiles::Files(vec![file()]),
+        tokenizer_json: None,
+        tokenizer_config_json: None,
+        chat_template_jinja: None,
+        generation_config_json: None,
+    };
+    let inspection = block_on(inspect_parts(parts(), &options())).unwrap();
+    assert_eq!(inspection.n_parameters, config().n_parameters());
+    assert!(inspection.fits.is_ok());
+    let mut last = None;
+    let engine = block_on(Engine::from_parts_with_progress(parts(), options(), &mut |progress| last = Some(progress))).unwrap();
+    assert_eq!(last.map(|progress| progress.loaded_bytes), Some(inspection.plan.weight_bytes));
+    let run = |engine: &Engine| {
+        let request = crate::TraceRequest { ids: prompt(9), generate: 5, ..Default::default() };
+        block_on(engine.trace(&request)).unwrap()
+    };
+    assert_eq!(run(&engine), run(&open(&folder()).unwrap()));
+}
+
 /// The weights change and nothing else does: neither the old engine nor its sessions.
 #[test]
 fn an_engine_with_other_weights_is_the_engine_of_these_weights() {

@@ -166,11 +166,11 @@ impl Writer<'_> {
         for nth in 0..n_matrices {
             if item.target != Target::Copy {
                 values.clear();
-                let n_odd = self.source.append_matrices(stored, nth, n_matrices, &mut values);
+                let n_odd = self.source.append_matrices(stored, nth, n_matrices, &mut values)?;
                 self.check(item, &values, n_odd)?;
             }
             match item.target {
-                Target::Copy => file.append(first, stored.share(nth, n_matrices))?,
+                Target::Copy => file.append(first, &stored.share(nth, n_matrices)?)?,
                 Target::Float(dtype) => file.append(first, &crate::bytes_from_f32(&values, dtype).unwrap_or_default())?,
                 Target::Quantized(format) => {
                     let weights = quantize(format, &values, o, i);
@@ -179,7 +179,8 @@ impl Writer<'_> {
                 }
             }
             for stored in std::iter::once(stored).chain(stored.scale.as_deref()) {
-                self.state.done_bytes += stored.share(nth, n_matrices).len() as u64;
+                let share = stored.share_range(nth, n_matrices);
+                self.state.done_bytes += share.end - share.start;
                 stored.release_share(nth, n_matrices);
             }
             if (self.progress)(self.state).is_break() {

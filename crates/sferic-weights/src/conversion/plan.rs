@@ -136,8 +136,8 @@ fn item(stored: Fitted<'_>, shape: Vec<usize>, format: WeightFormat) -> Item<'_>
             vec![TensorMeta::new(name, dtype, codes), TensorMeta::new(scale_name, scale_dtype(format), scales)]
         }
     };
-    let scale_bytes = stored.scale.as_ref().map_or(0, |scale| scale.entry.range.len());
-    let source_bytes = (stored.entry.range.len() + scale_bytes) as u64;
+    let scale_bytes = stored.scale.as_ref().map_or(0, |scale| scale.entry.n_bytes());
+    let source_bytes = stored.entry.n_bytes() + scale_bytes;
     Item { stored, dtype, shape, target, metas, source_bytes }
 }
 
