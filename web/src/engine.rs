@@ -57,6 +57,10 @@ struct Files {
 struct Opening {
     device: Option<String>,
     context: Option<usize>,
+    /// Features that no kernel may use, `dp4a` or `subgroups+f16`.
+    left_out: Option<String>,
+    /// Whether the page has asked the adapter for subgroups and got them.
+    subgroups: bool,
 }
 
 /// A request in OpenAI's words; what is left out is the model's own.
@@ -84,8 +88,9 @@ impl Engine {
     pub async fn open(files: String, weights: Uint8Array, options: String) -> Result<Engine, Fault> {
         console_error_panic_hook::set_once();
         let files: Files = parse("files", &files)?;
-        let Opening { device, context } = parse("options", &options)?;
+        let Opening { device, context, left_out, subgroups } = parse("options", &options)?;
         let device = device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
+        let left_out = left_out.as_deref().unwrap_or("base").parse().map_err(|error| format!("options.left_out: {error}"))?;
         let parts = ModelParts {
             config_json: &files.config,
             weights: Cow::Owned(weights.to_vec()),
@@ -94,7 +99,8 @@ impl Engine {
             chat_template_jinja: files.chat_template.as_deref(),
             generation_config_json: files.generation_config.as_deref(),
         };
-        let options = EngineOptions { device, max_context: context, ..EngineOptions::default() };
+        let options =
+            EngineOptions { device, max_context: context, left_out, browser_subgroups: subgroups, ..EngineOptions::default() };
         let engine = sferic_engine::Engine::from_parts(parts, options).await.map_err(message)?;
         Ok(Engine { engine, chat: None, canceller: Canceller::default(), selections: BTreeMap::new() })
     }
@@ -179,7 +185,7 @@ impl Engine {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| format!("{what}: {error}"))
 }
 
@@ -187,6 +193,12 @@ fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String>
 pub struct Fault {
     name: &'static str,
     message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(name: &'static str, message: String) -> Self {
+        Self { name, message }
+    }
 }
 
 impl From<String> for Fault {

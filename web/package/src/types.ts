@@ -1,3 +1,5 @@
+import type { Verdict } from './reports';
+
 /** A message of a conversation, in OpenAI's words. */
 export interface Message {
   role: 'system' | 'user' | 'assistant' | 'tool';
@@ -41,6 +43,8 @@ export interface EngineInfo {
   runs_on_kernels: boolean;
   plan: { context: number; model_context: number; weight_bytes: number; total_bytes: number };
   warnings: string[];
+  /** What an earlier self-test has found of the adapter; the kernels keep to it. */
+  verdict?: Verdict;
 }
 
 export interface ChatRequest {

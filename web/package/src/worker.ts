@@ -1,7 +1,10 @@
-import init, { Engine as WasmEngine } from '../wasm/sferic_web.js';
+import init, { Engine as WasmEngine, bench, self_test } from '../wasm/sferic_web.js';
+import { addSubgroups, describeAdapter, forModule } from './gpu';
 import type { Answer, EngineEvent, Request } from './protocol';
+import type { AdapterFacts, Doing, Verdict } from './reports';
 import { ModelFolder, ModelStore } from './store';
 import type { EngineInfo, Progress } from './types';
+import { keepVerdict, storedVerdict } from './verdicts';
 
 /** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
 const YIELD_MS = 12;
@@ -48,6 +51,12 @@ async function answer(request: Request): Promise<void> {
       case 'selected':
         post({ id, type: 'selected', selected: request.layers.map((layer) => loaded().selected(layer, request.token)) });
         break;
+      case 'bench':
+        post({ id, type: 'report', report: await measure(request) });
+        break;
+      case 'self_test':
+        post({ id, type: 'verdict', verdict: await judge(request) });
+        break;
       case 'stored':
         post({ id, type: 'models', models: (await (await ModelStore.open())?.list()) ?? [] });
         break;
@@ -77,8 +86,13 @@ async function load({ id, model, device, context, keep }: Request & { type: 'loa
   say({ phase: 'open', loaded: 0, total: weights.byteLength });
   engine?.free();
   engine = undefined;
-  engine = await WasmEngine.open(JSON.stringify(files), weights, JSON.stringify({ device, ...(context && { context }) }));
-  return JSON.parse(engine.info()) as EngineInfo;
+  const adapter = device === 'cpu' ? undefined : await adapterOf();
+  const verdict = adapter && (await storedVerdict(adapter.key));
+  const known = adapter && { subgroups: forModule(adapter).subgroups, ...(verdict && { left_out: verdict.left_out }) };
+  // Whoever asks for the GPU gets it all the same.
+  const place = verdict?.usable === false && device === 'auto' ? 'cpu' : device;
+  engine = await WasmEngine.open(JSON.stringify(files), weights, JSON.stringify({ device: place, ...known, ...(context && { context }) }));
+  return { ...(JSON.parse(engine.info()) as EngineInfo), ...(verdict && { verdict }) };
 }
 
 async function fetchModel(model: string, keep: boolean, signal: AbortSignal, say: (progress: Progress) => void) {
@@ -95,6 +109,46 @@ async function fetchModel(model: string, keep: boolean, signal: AbortSignal, say
   const weights = await folder.bytes('model.safetensors');
   if (weights === undefined) throw new Error(`${model}: expected a model.safetensors, found none. Check the address.`);
   return { files, weights };
+}
+
+/** The adapter, ready to be opened with all that the kernels can use. */
+async function adapterOf(): Promise<AdapterFacts | undefined> {
+  const adapter = await describeAdapter();
+  if (adapter) addSubgroups();
+  return adapter;
+}
+
+async function measure({ id, options }: Request & { type: 'bench' }): Promise<string> {
+  await init();
+  const adapter = await adapterOf();
+  if (!adapter) throw new Error('This browser offers no WebGPU adapter, which the benchmarks need. Try another browser, or switch on its hardware acceleration.');
+  const verdict = await storedVerdict(adapter.key);
+  const request = { ...options, adapter: forModule(adapter), left_out: verdict?.left_out ?? 'base' };
+  return bench(JSON.stringify(request), doing(id));
+}
+
+/** Returns what is known of the adapter, or finds it out; nothing where there is no adapter, or the test was ended. */
+async function judge({ id, again }: Request & { type: 'self_test' }): Promise<Verdict | undefined> {
+  const adapter = await adapterOf();
+  const known = adapter && !again ? await storedVerdict(adapter.key) : undefined;
+  if (!adapter || known) return known;
+  await init();
+  const found = await self_test(JSON.stringify(forModule(adapter)), doing(id));
+  if (found === undefined) return undefined;
+  const verdict: Verdict = { key: adapter.key, when: Date.now(), ...(JSON.parse(found) as Omit<Verdict, 'key' | 'when'>) };
+  await keepVerdict(verdict);
+  return verdict;
+}
+
+/** Passes on what a run does, and says whether it goes on. */
+function doing(id: number): (line: string) => Promise<boolean> {
+  let goesOn = true;
+  cancels.set(id, () => (goesOn = false));
+  return async (line) => {
+    post({ id, type: 'doing', doing: JSON.parse(line) as Doing });
+    await turn();
+    return goesOn;
+  };
 }
 
 function loaded(): WasmEngine {

@@ -1,7 +1,7 @@
 import type { Xray } from 'sferic';
 import { button, download, element, node } from './dom';
+import { make } from './svg';
 
-const SVG = 'http://www.w3.org/2000/svg';
 /** Columns of the heat map at most; a longer context is binned. */
 const COLUMNS = 480;
 const CELL = 16;
@@ -92,11 +92,4 @@ export class XrayView {
 /** A token as a label: what cannot be seen is shown. */
 function shown(token: string): string {
   return token.replaceAll('\n', '⏎').replace(/^ | $/g, '·') || '∅';
-}
-
-function make<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Record<string, string | number>, text = ''): SVGElementTagNameMap[K] {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
-  made.textContent = text;
-  return made;
 }
