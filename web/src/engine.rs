@@ -9,7 +9,7 @@ use js_sys::{Function, Promise, Uint8Array};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sferic_engine::{
-    CancelToken, Chat, ChatOptions, EngineOptions, Event, Matrix, Message, ModelParts, SamplingParams, Stop, StopReason,
+    CancelToken, Chat, ChatOptions, EngineOptions, Event, Message, ModelParts, SamplingParams, Selected, Stop, StopReason,
 };
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::*;
@@ -23,7 +23,7 @@ pub struct Engine {
     chat: Option<Chat>,
     canceller: Canceller,
     /// What each layer selected for the tokens of the last reply.
-    selections: BTreeMap<usize, Matrix<i32>>,
+    selections: BTreeMap<usize, Selected>,
 }
 
 /// Ends the reply that is being written. A handle of its own, for the engine is in use then.
@@ -54,13 +54,22 @@ struct Files {
 /// How the engine is opened.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Opening {
+pub(crate) struct Opening {
     device: Option<String>,
     context: Option<usize>,
     /// Features that no kernel may use, `dp4a` or `subgroups+f16`.
     left_out: Option<String>,
     /// Whether the page has asked the adapter for subgroups and got them.
     subgroups: bool,
+}
+
+impl Opening {
+    pub(crate) fn into_options(self) -> Result<EngineOptions, String> {
+        let Self { device, context, left_out, subgroups } = self;
+        let device = device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
+        let left_out = left_out.as_deref().unwrap_or("base").parse().map_err(|error| format!("options.left_out: {error}"))?;
+        Ok(EngineOptions { device, max_context: context, left_out, browser_subgroups: subgroups, ..EngineOptions::default() })
+    }
 }
 
 /// A request in OpenAI's words; what is left out is the model's own.
@@ -88,9 +97,7 @@ impl Engine {
     pub async fn open(files: String, weights: Uint8Array, options: String) -> Result<Engine, Fault> {
         console_error_panic_hook::set_once();
         let files: Files = parse("files", &files)?;
-        let Opening { device, context, left_out, subgroups } = parse("options", &options)?;
-        let device = device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
-        let left_out = left_out.as_deref().unwrap_or("base").parse().map_err(|error| format!("options.left_out: {error}"))?;
+        let options = parse::<Opening>("options", &options)?.into_options()?;
         let parts = ModelParts {
             config_json: &files.config,
             weights: Cow::Owned(weights.to_vec()),
@@ -99,8 +106,6 @@ impl Engine {
             chat_template_jinja: files.chat_template.as_deref(),
             generation_config_json: files.generation_config.as_deref(),
         };
-        let options =
-            EngineOptions { device, max_context: context, left_out, browser_subgroups: subgroups, ..EngineOptions::default() };
         let engine = sferic_engine::Engine::from_parts(parts, options).await.map_err(message)?;
         Ok(Engine { engine, chat: None, canceller: Canceller::default(), selections: BTreeMap::new() })
     }
@@ -180,8 +185,15 @@ impl Engine {
 
     /// The positions that a layer selected to draw the token of the reply with this index, descending.
     pub fn selected(&self, layer: usize, token: usize) -> Vec<i32> {
-        let row = self.selections.get(&layer).map(|rows| rows.row(token)).unwrap_or_default();
+        let row = self.selections.get(&layer).map(|selected| selected.positions.row(token)).unwrap_or_default();
         row.iter().copied().filter(|&position| position >= 0).collect()
+    }
+
+    /// The index scores of these positions; nothing where there are none.
+    pub fn scores(&self, layer: usize, token: usize) -> Option<Vec<f32>> {
+        let selected = self.selections.get(&layer)?;
+        let n = selected.positions.row(token).iter().filter(|&&position| position >= 0).count();
+        selected.scores.as_ref().map(|scores| scores.row(token).iter().copied().take(n).collect())
     }
 }
 
@@ -216,7 +228,7 @@ impl From<Fault> for JsValue {
 }
 
 /// The error with its causes. A failed device has a name of its own, since a new one may do.
-fn message(error: sferic_engine::EngineError) -> Fault {
+pub(crate) fn message(error: sferic_engine::EngineError) -> Fault {
     let name = if matches!(error, sferic_engine::EngineError::Device { .. }) { "DeviceError" } else { "Error" };
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);

@@ -8,6 +8,8 @@
 mod bench;
 #[cfg(target_arch = "wasm32")]
 mod engine;
+#[cfg(target_arch = "wasm32")]
+mod verify;
 
 #[cfg(target_arch = "wasm32")]
 mod page {

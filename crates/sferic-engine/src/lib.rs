@@ -61,7 +61,7 @@ pub use plan::{LargestBinding, MAX_PREFILL_CHUNK, MemoryPlan, TILE_BYTES};
 pub use runtime::{CachePrecision, Path as ComputePath, WeightPrecision};
 pub use sampler::{DrawnFrom, Sampled, Sampler, SamplingParams, TokenLogprob, greedy, uniform};
 pub use score::{Comparison, Prediction};
-pub use session::{Generation, Session};
+pub use session::{Generation, Selected, Session};
 pub use sferic_lightning::Features;
 pub use sferic_model::{AttentionForm, AttentionMode, CacheFormat, Config, IndexerType, ModelType, Options as ModelOptions};
 pub use sferic_text::{Completion, Conversation, FunctionCall, Message, PromptFormat, Role, TextError, Tokenizer, ToolCall};

@@ -9,7 +9,7 @@
  */
 import type { Answer, EngineEvent, Request } from './protocol';
 import type { AttentionOptions, AttentionReport, Doing, KernelOptions, KernelReport, Verdict } from './reports';
-import type { ChatChunk, ChatCompletion, ChatRequest, EngineInfo, FinishReason, LoadOptions, StoredModel, Usage, Xray } from './types';
+import type { ChatChunk, ChatCompletion, ChatRequest, EngineInfo, FinishReason, LoadOptions, Selected, StoredModel, Usage, Xray } from './types';
 
 export { describeAdapter } from './gpu';
 export type * from './reports';
@@ -73,7 +73,7 @@ export class Engine {
     for await (const answer of worker.ask({ type: 'xray', prompt_tokens: this.promptTokens })) {
       if (answer.type !== 'xray') continue;
       const { layers } = answer.xray;
-      const selected = async (token: number): Promise<Int32Array[]> => {
+      const selected = async (token: number): Promise<Selected[]> => {
         for await (const rows of worker.ask({ type: 'selected', layers, token })) if (rows.type === 'selected') return rows.selected;
         return [];
       };

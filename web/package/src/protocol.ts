@@ -1,5 +1,5 @@
 import type { AttentionOptions, Doing, KernelOptions, Verdict } from './reports';
-import type { ChatRequest, EngineInfo, Progress, StoredModel } from './types';
+import type { ChatRequest, EngineInfo, Progress, Selected, StoredModel } from './types';
 
 /** Options without what stays on the page. */
 type Ask<T> = Omit<T, 'onProgress' | 'signal'>;
@@ -41,7 +41,7 @@ export type Answer =
   | { id: number; type: 'verdict'; verdict: Verdict | undefined }
   | { id: number; type: 'loaded'; info: EngineInfo }
   | { id: number; type: 'xray'; xray: { tokens: string[]; prompt_tokens: number; layers: number[] } }
-  | { id: number; type: 'selected'; selected: Int32Array[] }
+  | { id: number; type: 'selected'; selected: Selected[] }
   | { id: number; type: 'models'; models: StoredModel[] }
   | { id: number; type: 'done' }
   | { id: number; type: 'error'; name: string; message: string };

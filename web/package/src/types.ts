@@ -102,8 +102,16 @@ export interface Xray {
   prompt_tokens: number;
   /** The layers that select. */
   layers: number[];
-  /** Returns the positions that each of `layers` selected to draw the token of the reply with this index, descending. Until the next reply. */
-  selected(token: number): Promise<Int32Array[]>;
+  /** Returns what each of `layers` selected to draw the token of the reply with this index. Until the next reply. */
+  selected(token: number): Promise<Selected[]>;
+}
+
+/** What one layer selected. */
+export interface Selected {
+  /** Positions in the conversation, descending. */
+  positions: Int32Array;
+  /** The indexer's scores of them; absent while the kernels select everything, for then they compute none. */
+  scores?: Float32Array;
 }
 
 /** A model that this browser keeps. */

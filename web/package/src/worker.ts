@@ -3,7 +3,7 @@ import { addSubgroups, describeAdapter, forModule } from './gpu';
 import type { Answer, EngineEvent, Request } from './protocol';
 import type { AdapterFacts, Doing, Verdict } from './reports';
 import { ModelFolder, ModelStore } from './store';
-import type { EngineInfo, Progress } from './types';
+import type { EngineInfo, Progress, Selected } from './types';
 import { keepVerdict, storedVerdict } from './verdicts';
 
 /** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
@@ -49,7 +49,7 @@ async function answer(request: Request): Promise<void> {
         break;
       }
       case 'selected':
-        post({ id, type: 'selected', selected: request.layers.map((layer) => loaded().selected(layer, request.token)) });
+        post({ id, type: 'selected', selected: request.layers.map((layer) => selected(layer, request.token)) });
         break;
       case 'bench':
         post({ id, type: 'report', report: await measure(request) });
@@ -149,6 +149,12 @@ function doing(id: number): (line: string) => Promise<boolean> {
     await turn();
     return goesOn;
   };
+}
+
+function selected(layer: number, token: number): Selected {
+  const engine = loaded();
+  const scores = engine.scores(layer, token);
+  return { positions: engine.selected(layer, token), ...(scores && { scores }) };
 }
 
 function loaded(): WasmEngine {
