@@ -17,15 +17,18 @@ const hash = createHash('sha256');
 for (const name of modelFiles) hash.update(readFileSync(join(demo, name)));
 const model = `scout-${hash.digest('hex').slice(0, 12)}/`;
 
+// Verdicts of the self-test are of one build of the module.
+const module = createHash('sha256').update(readFileSync(join(here, 'package/wasm/sferic_web_bg.wasm'))).digest('hex').slice(0, 12);
+
 const shared = { configFile: false, base: './', logLevel: 'warn', worker: { format: 'es' } };
 const target = { target: 'es2022', emptyOutDir: true, assetsInlineLimit: 0, modulePreload: { polyfill: false } };
 
 await build({
   ...shared,
   root: join(here, 'page'),
-  define: { MODEL: JSON.stringify(model) },
+  define: { BUILD: JSON.stringify(module), MODEL: JSON.stringify(model) },
   resolve: { alias: { sferic: join(here, 'package/src/index.ts') } },
-  build: { ...target, outDir: join(out, 'site') },
+  build: { ...target, outDir: join(out, 'site'), rollupOptions: { input: ['index.html', 'bench.html'].map((name) => join(here, 'page', name)) } },
 });
 
 // What the service worker keeps: everything that the page consists of.
@@ -42,7 +45,7 @@ const script = readFileSync(worker, 'utf8')
 writeFileSync(worker, script);
 
 const entry = { input: join(here, 'package/src/index.ts'), preserveEntrySignatures: 'strict', output: { entryFileNames: 'sferic.js' } };
-await build({ ...shared, root: here, publicDir: false, build: { ...target, outDir: join(out, 'sferic/dist'), rollupOptions: entry } });
+await build({ ...shared, root: here, publicDir: false, define: { BUILD: JSON.stringify(module) }, build: { ...target, outDir: join(out, 'sferic/dist'), rollupOptions: entry } });
 execFileSync('npx', ['tsc', '--project', 'tsconfig.package.json', '--outDir', join(out, 'sferic/dist')], { cwd: here, stdio: 'inherit' });
 cpSync(join(here, 'package/package.json'), join(out, 'sferic/package.json'));
 rmSync(join(out, 'examples'), { recursive: true, force: true });

@@ -8,7 +8,7 @@ use js_sys::{Function, Promise};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sferic_engine::{
-    CancelToken, Chat, ChatOptions, EngineOptions, Event, LoadProgress, Matrix, Message, SamplingParams, Stop, StopReason,
+    CancelToken, Chat, ChatOptions, EngineOptions, Event, LoadProgress, Message, SamplingParams, Selected, Stop, StopReason,
     inspect_parts,
 };
 use wasm_bindgen::JsCast;
@@ -25,7 +25,7 @@ pub struct Engine {
     chat: Option<Chat>,
     canceller: Canceller,
     /// What each layer selected for the tokens of the last reply.
-    selections: BTreeMap<usize, Matrix<i32>>,
+    selections: BTreeMap<usize, Selected>,
 }
 
 /// Ends the reply that is being written. A handle of its own, for the engine is in use then.
@@ -46,15 +46,21 @@ impl Canceller {
 /// How the engine is opened.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Opening {
+pub(crate) struct Opening {
     device: Option<String>,
     context: Option<usize>,
+    /// Features that no kernel may use, `dp4a` or `subgroups+f16`.
+    left_out: Option<String>,
+    /// Whether the page has asked the adapter for subgroups and got them.
+    subgroups: bool,
 }
 
 impl Opening {
-    fn options(self) -> Result<EngineOptions, String> {
-        let device = self.device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
-        Ok(EngineOptions { device, max_context: self.context, ..EngineOptions::default() })
+    pub(crate) fn into_options(self) -> Result<EngineOptions, String> {
+        let Self { device, context, left_out, subgroups } = self;
+        let device = device.as_deref().unwrap_or("auto").parse().map_err(|error| format!("options.device: {error}"))?;
+        let left_out = left_out.as_deref().unwrap_or("base").parse().map_err(|error| format!("options.left_out: {error}"))?;
+        Ok(EngineOptions { device, max_context: context, left_out, browser_subgroups: subgroups, ..EngineOptions::default() })
     }
 }
 
@@ -85,7 +91,7 @@ impl Engine {
     pub async fn plan(files: String, read: Function, options: String) -> Result<String, Fault> {
         console_error_panic_hook::set_once();
         let files: Files = parse("files", &files)?;
-        let options = parse::<Opening>("options", &options)?.options()?;
+        let options = parse::<Opening>("options", &options)?.into_options()?;
         let inspection = inspect_parts(files.parts(read).map_err(message)?, &options).await;
         files::end_reading();
         let inspection = inspection.map_err(message)?;
@@ -106,7 +112,7 @@ impl Engine {
     pub async fn open(files: String, read: Function, options: String, on_progress: Function) -> Result<Engine, Fault> {
         console_error_panic_hook::set_once();
         let files: Files = parse("files", &files)?;
-        let options = parse::<Opening>("options", &options)?.options()?;
+        let options = parse::<Opening>("options", &options)?.into_options()?;
         let parts = files.parts(read).map_err(message)?;
         let mut progress = |LoadProgress { loaded_bytes, total_bytes }| {
             // A page that does not listen misses nothing.
@@ -198,8 +204,15 @@ impl Engine {
 
     /// The positions that a layer selected to draw the token of the reply with this index, descending.
     pub fn selected(&self, layer: usize, token: usize) -> Vec<i32> {
-        let row = self.selections.get(&layer).map(|rows| rows.row(token)).unwrap_or_default();
+        let row = self.selections.get(&layer).map(|selected| selected.positions.row(token)).unwrap_or_default();
         row.iter().copied().filter(|&position| position >= 0).collect()
+    }
+
+    /// The index scores of these positions; nothing where there are none.
+    pub fn scores(&self, layer: usize, token: usize) -> Option<Vec<f32>> {
+        let selected = self.selections.get(&layer)?;
+        let n = selected.positions.row(token).iter().filter(|&&position| position >= 0).count();
+        selected.scores.as_ref().map(|scores| scores.row(token).iter().copied().take(n).collect())
     }
 }
 
@@ -213,7 +226,7 @@ async fn compile(engine: &sferic_engine::Engine) -> Result<(), sferic_engine::En
     Ok(())
 }
 
-fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| format!("{what}: {error}"))
 }
 
@@ -221,6 +234,12 @@ fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String>
 pub struct Fault {
     name: &'static str,
     message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(name: &'static str, message: String) -> Self {
+        Self { name, message }
+    }
 }
 
 impl From<String> for Fault {
@@ -238,7 +257,7 @@ impl From<Fault> for JsValue {
 }
 
 /// The error with its causes. A failed device has a name of its own, since a new one may do.
-fn message(error: sferic_engine::EngineError) -> Fault {
+pub(crate) fn message(error: sferic_engine::EngineError) -> Fault {
     let name = if matches!(error, sferic_engine::EngineError::Device { .. }) { "DeviceError" } else { "Error" };
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);

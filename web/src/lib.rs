@@ -1,13 +1,16 @@
 //! Sferic in the browser.
 //!
-//! So far: every kernel's suite on the browser's own WebGPU. The chat follows.
+//! The engine, its benchmarks and self-test, and every kernel's suite on the browser's own WebGPU.
 #![deny(missing_docs)]
 #![cfg_attr(target_arch = "wasm32", deny(unused))]
 
 #[cfg(target_arch = "wasm32")]
+mod bench;
+#[cfg(target_arch = "wasm32")]
 mod engine;
 #[cfg(target_arch = "wasm32")]
 mod files;
+mod verify;
 
 #[cfg(target_arch = "wasm32")]
 mod page {

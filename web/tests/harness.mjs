@@ -23,7 +23,7 @@ export async function open() {
     await browser.close();
     server.httpServer.close();
   };
-  return { url: `http://127.0.0.1:${port}`, browser, close };
+  return { url: `http://127.0.0.1:${port}`, out, browser, close };
 }
 
 /** Opens the page and waits until the model is there. Greedy, on the processor: the same reply every time. */

@@ -169,9 +169,29 @@ test('the X-ray of a reply shows what each layer read', async () => {
   });
   assert.ok(layers.every(([n_marked]) => n_marked === 512), JSON.stringify(layers));
   assert.ok(layers.filter(([, reads]) => reads).length >= 4, JSON.stringify(layers));
+  // What is read is marked by its score: the one that answers stands out in some layer, and the others differ.
+  const marks = await page.evaluate(() => {
+    const slider = document.getElementById('xray-layer');
+    const found = [];
+    for (let layer = 1; layer <= 8; layer++) {
+      slider.value = String(layer);
+      slider.dispatchEvent(new Event('input'));
+      const spans = [...document.querySelectorAll('#xray-text span')].filter((span) => span.style.backgroundColor);
+      const alpha = (span) => Number(/([\d.]+)\)$/.exec(span.style.backgroundColor)[1]);
+      const sorted = spans.map(alpha).sort((a, b) => b - a);
+      found.push({ levels: new Set(sorted).size, rank: Math.min(...spans.filter((span) => span.textContent.includes('boat')).map((span) => sorted.indexOf(alpha(span)))) });
+    }
+    return found;
+  });
+  assert.ok(marks.every(({ levels }) => levels > 50), JSON.stringify(marks));
+  assert.ok(marks.some(({ rank }) => rank < 10), JSON.stringify(marks));
+  const boat = page.locator('#xray-text span', { hasText: 'boat' }).first();
+  await boat.hover();
+  assert.match(await boat.getAttribute('title'), /boat.*, token \d+: layer 7 scored [-\d.e]+, \d+ % of its range|not read/);
+  await page.locator('#xray-map svg').hover({ position: { x: 300, y: 20 } });
   if (process.env.SFERIC_SCREENSHOTS) await page.screenshot({ path: `${process.env.SFERIC_SCREENSHOTS}/web-xray.png` });
   const [svg] = await Promise.all([page.waitForEvent('download'), page.click('#xray-export')]);
-  assert.match(readFileSync(await svg.path(), 'utf8'), /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg".*layer 7/);
+  assert.match(readFileSync(await svg.path(), 'utf8'), /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg".*layer 7 scored [-\d.e]+, \d+ % of its range/);
   await page.click('#xray-close');
   // The conversation goes on behind it.
   assert.ok((await ask(page, 'What is 17 + 25?')).length > 0);

@@ -1,8 +1,9 @@
 //! `sferic bench kernels`: every kernel by itself.
 
 use serde::Serialize;
-use sferic_gpu::{Device, GpuError, Row, Selection, run_benches};
+use sferic_gpu::{Benches, Device, Doing, GpuError, Row, run_benches};
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 
 /// All rows of one run, with the ceilings that they are quoted against.
 #[derive(Debug, Clone, Serialize)]
@@ -55,23 +56,40 @@ pub struct Figures {
     pub share_of_matrix: f64,
 }
 
-/// Runs the benchmarks of kernels whose folder or case contains `filter`, in `tier` or in the highest that the device offers.
-///
-/// The copy kernel always runs, first.
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct KernelOptions {
+    /// A part of the kernels' folders or of their cases' names; empty for all.
+    pub filter: String,
+    /// The tier; the highest that the device offers where there is none.
+    pub tier: Option<String>,
+    /// Samples of which the median is shown.
+    pub samples: usize,
+    /// Takes small cases, on which times say little: for a run that shows that everything works.
+    pub short: bool,
+}
+
+/// Runs the benchmarks. The copy kernel always runs, first. `each` hears what comes next and may end the run; the report then has the rows
+/// that there are.
 ///
 /// # Errors
-/// [`GpuError`] when no adapter suits or the device is lost.
+/// [`GpuError`] when the device is lost.
 pub async fn kernels(
-    selection: &Selection,
-    filter: &str,
-    tier: Option<&str>,
-    samples: usize,
-    mut each: impl FnMut(&str),
+    device: &Device,
+    options: &KernelOptions,
+    mut each: impl AsyncFnMut(Doing<'_>) -> ControlFlow<()>,
 ) -> Result<KernelReport, GpuError> {
-    let device = Device::open(selection).await?;
-    let mut rows = run_benches(&device, "memory/copy", tier, samples, |row| each(&row.case)).await?;
-    if !"memory/copy".contains(filter) || filter.is_empty() {
-        let others = run_benches(&device, filter, tier, samples, |row| each(&row.case)).await?;
+    let KernelOptions { filter, tier, samples, short } = options;
+    let benches = Benches { filter: "memory/copy", tier: tier.as_deref(), samples: *samples, short: *short };
+    let mut is_ended = false;
+    let copies = run_benches(device, benches, async |doing| {
+        let flow = each(doing).await;
+        is_ended = flow.is_break();
+        flow
+    });
+    let mut rows = copies.await?;
+    if !is_ended && (!"memory/copy".contains(filter.as_str()) || filter.is_empty()) {
+        let others = run_benches(device, Benches { filter, ..benches }, each).await?;
         rows.extend(others.into_iter().filter(|row| row.kernel != "memory/copy"));
     }
     let best = |rate: fn(&Row) -> f64, kernel: &str| rows.iter().filter(|row| row.kernel == kernel).map(rate).fold(0.0, f64::max);
@@ -97,9 +115,9 @@ pub async fn kernels(
     });
     Ok(KernelReport {
         rows: rows.collect(),
-        device: device.name,
-        driver: device.driver,
-        api: device.api,
+        device: device.name.clone(),
+        driver: device.driver.clone(),
+        api: device.api.clone(),
         features: device.capabilities.features.to_string(),
         copy_gigabytes_per_second: copy,
         matrix_teraflops: matrix,

@@ -7,15 +7,16 @@
 mod attention;
 mod kernels;
 mod model;
+#[cfg(not(target_arch = "wasm32"))]
 mod xray;
 
 pub use attention::{
     AttentionFigures, AttentionOptions, AttentionReport, AttentionRow, CacheDtype, Crossover, PartFigures, Shape, attention,
 };
-pub use kernels::{Figures, KernelReport, KernelRow, kernels};
+pub use kernels::{Figures, KernelOptions, KernelReport, KernelRow, kernels};
 pub use model::{ModelBenchError, ModelPlan, ModelReport, ModelRow, measure, synthetic};
-pub use sferic_gpu::Device;
-pub use sferic_gpu::{GpuError, Selection};
+pub use sferic_gpu::{Device, Doing, GpuError, Selection};
 pub use sferic_lightning::architecture::Architecture;
 pub use sferic_lightning::{CacheFormats, Formats, Model, WeightFormat};
+#[cfg(not(target_arch = "wasm32"))]
 pub use xray::{Layer, Xray};

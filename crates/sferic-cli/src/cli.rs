@@ -135,6 +135,7 @@ impl EngineArgs {
             path: if self.reference { ComputePath::Reference } else { ComputePath::Auto },
             weights: self.weights,
             cache: self.cache,
+            ..EngineOptions::default()
         }
     }
 }
@@ -378,6 +379,9 @@ pub struct BenchKernelsArgs {
     /// Samples of which the median is shown
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub samples: u16,
+    /// Takes small cases: shows in seconds that everything works, with times that say little
+    #[arg(long)]
+    pub short: bool,
     /// Writes JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -406,6 +410,9 @@ pub struct BenchAttentionArgs {
     /// Samples of which the median is shown
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub samples: u16,
+    /// Leaves out what steadies the times: shows in seconds that everything works, with times that say little
+    #[arg(long)]
+    pub short: bool,
     /// Draws time over length to this SVG file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,

@@ -6,6 +6,7 @@ use crate::runtime::{CachePrecision, Path, Runtime, WeightPrecision};
 use crate::sampler::SamplingParams;
 use crate::session::Session;
 use crate::{DeviceChoice, EngineError};
+use sferic_lightning::Features;
 use sferic_model::Config;
 use sferic_text::{PromptFormat, Tokenizer};
 use std::collections::BTreeSet;
@@ -28,6 +29,10 @@ pub struct EngineOptions {
     pub weights: WeightPrecision,
     /// Number format of the caches, on the kernels' path.
     pub cache: CachePrecision,
+    /// Features of the device that no kernel may use, such as those that a self-test found wrong.
+    pub left_out: Features,
+    /// In a browser: the page has asked the adapter for subgroups and got them, which the graphics layer cannot know.
+    pub browser_subgroups: bool,
 }
 
 impl EngineOptions {

@@ -378,7 +378,11 @@ async fn kernels_device(
         (ComputePath::Reference, _) | (ComputePath::Auto, Some(_)) => Ok(None),
         (ComputePath::Kernels, Some(why)) => Err(EngineError::NoKernels { why: why.into() }),
         (path, None) => match chosen.start_kernels().await {
-            Some(device) => device.map(Some),
+            Some(device) => {
+                let device = device?;
+                let device = if options.browser_subgroups { device.with_browser_subgroups() } else { device };
+                Ok(Some(device.without(options.left_out)))
+            }
             None if path == ComputePath::Kernels => {
                 Err(EngineError::NoKernels { why: "they need a gpu, and the cpu was taken".into() })
             }

@@ -214,7 +214,7 @@ impl<'e> Run<'e> {
     async fn finish(mut self, n_generate: usize) -> Result<Trace, EngineError> {
         let n_rows = self.trace.logits.n_rows;
         for (layer_idx, rows) in std::mem::take(&mut self.selected) {
-            self.trace.topk.insert(layer_idx, padded(&rows));
+            self.trace.topk.insert(layer_idx, padded(&rows, -1));
         }
         let mut next_ids = Vec::with_capacity(n_generate);
         if n_generate > 0 {
@@ -240,12 +240,12 @@ pub(crate) fn descending(row: &[i32]) -> Vec<i32> {
 }
 
 /// One width for all rows: the longest.
-pub(crate) fn padded(rows: &[Vec<i32>]) -> Matrix<i32> {
+pub(crate) fn padded<T: Copy>(rows: &[Vec<T>], empty: T) -> Matrix<T> {
     let n_cols = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut values = Vec::with_capacity(rows.len() * n_cols);
     for row in rows {
         values.extend_from_slice(row);
-        values.extend(std::iter::repeat_n(-1, n_cols - row.len()));
+        values.extend(std::iter::repeat_n(empty, n_cols - row.len()));
     }
     Matrix { n_rows: rows.len(), n_cols, values }
 }

@@ -7,6 +7,7 @@ use crate::trace::{Matrix, Trace, TraceRequest};
 use crate::{Engine, EngineError};
 use serde::Serialize;
 use sferic_weights::SafeFile;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(not(target_family = "wasm"))]
 use std::path::Path;
@@ -63,6 +64,14 @@ impl Golden {
         let about: serde_json::Value = serde_json::from_str(&about).unwrap_or_default();
         golden.min_top2_margin = about["min_top2_margin"].as_f64().map(|margin| margin as f32);
         Ok(golden)
+    }
+
+    /// Reads the bytes of a `golden.safetensors`.
+    ///
+    /// # Errors
+    /// Those of [`Golden::open`].
+    pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, EngineError> {
+        Self::from_file(&SafeFile::from_bytes("golden.safetensors", bytes)?)
     }
 
     /// Reads reference values from a file of any origin.

@@ -1,7 +1,8 @@
 //! Prints the benchmark cases of the kernels: `bench [FILTER] [TIER]`. `SFERIC_ADAPTER` picks the adapter.
 #![allow(clippy::unwrap_used, reason = "a tool for developers: it stops at the first surprise")]
 
-use sferic_gpu::{Device, Selection, run_benches};
+use sferic_gpu::{Benches, Device, Doing, Selection, run_benches};
+use std::ops::ControlFlow;
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -21,6 +22,12 @@ fn main() {
         ),
         Err(reason) => println!("{reason}  {:9} {}", row.tier, row.case),
     };
-    let rows = pollster::block_on(run_benches(&device, &filter, tier.as_deref(), 9, print)).unwrap();
+    let benches = Benches { filter: &filter, tier: tier.as_deref(), samples: 9, short: false };
+    let rows = pollster::block_on(run_benches(&device, benches, async |Doing { what, .. }| {
+        eprintln!("{what}");
+        ControlFlow::Continue(())
+    }));
+    let rows = rows.unwrap();
+    rows.iter().for_each(print);
     println!("{} rows", rows.len());
 }

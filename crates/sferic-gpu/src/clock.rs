@@ -37,11 +37,6 @@ impl Sampling {
     ///
     /// An H100 that was idle for a second stays at 345 MHz for the first 0.19 s of work and then goes to 1980.
     pub const WARM_UP: Duration = Duration::from_millis(500);
-
-    /// Samples of a device that may have been idle.
-    pub fn new(samples: usize) -> Self {
-        Self { samples, warm_up: Self::WARM_UP }
-    }
 }
 
 /// Seconds after which a slow run gets no more samples than [`FEWEST`].

@@ -46,7 +46,9 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     // A browser hands out one adapter.
     #[cfg(target_arch = "wasm32")]
-    let mut found: Vec<_> = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect();
+    let options = wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
+    #[cfg(target_arch = "wasm32")]
+    let mut found: Vec<_> = instance.request_adapter(&options).await.into_iter().collect();
     #[cfg(not(target_arch = "wasm32"))]
     let mut found = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
     found.sort_by_key(|adapter| match adapter.get_info().device_type {
@@ -89,6 +91,13 @@ impl Device {
     pub fn with_browser_subgroups(mut self) -> Self {
         self.capabilities.features.subgroups = true;
         self.capabilities.subgroup = self.browser_subgroup;
+        self
+    }
+
+    /// The same device, whose kernels are chosen as if it lacked some features: for features that do not work.
+    #[must_use]
+    pub fn without(mut self, left_out: Features) -> Self {
+        self.capabilities = self.capabilities.without(left_out);
         self
     }
 

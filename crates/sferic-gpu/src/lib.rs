@@ -12,16 +12,18 @@ mod device;
 mod error;
 mod graph;
 mod runner;
+mod self_test;
 mod store;
 mod suite;
 #[cfg(not(target_arch = "wasm32"))]
 mod together;
 
-pub use bench::{CACHE_BYTES, Measured, Row, run_benches};
+pub use bench::{Benches, CACHE_BYTES, Doing, Measured, Row, run_benches};
 pub use clock::{Sampling, Timing};
 pub use device::{Device, Selection, adapters};
 pub use error::GpuError;
 pub use graph::{Buffer, Graph, Task};
 pub use runner::{Pipeline, Prepared, ReadBack};
+pub use self_test::{Failure, SelfTest, self_test};
 pub use store::PipelineStore;
 pub use suite::{Outcome, Report, run_suites};

@@ -259,12 +259,12 @@ impl<'a> Prepared<'a> {
         Ok(Outputs(outputs))
     }
 
-    /// Times the steps: `samples` samples of enough runs each to fill 5 ms, over so many copies of what the steps only read that no run
+    /// Times the steps: samples of enough runs each to fill 5 ms, over so many copies of what the steps only read that no run
     /// finds its inputs in a cache of `cache_bytes`. What they write is one buffer for all runs, as a model's scratch is.
     ///
     /// # Errors
     /// [`GpuError::Device`] when memory for the copies is short, or the device is lost.
-    pub async fn time(&mut self, samples: usize, cache_bytes: u64) -> Result<Timing, GpuError> {
+    pub async fn time(&mut self, sampling: Sampling, cache_bytes: u64) -> Result<Timing, GpuError> {
         let read = self.sets[0].buffers.iter().enumerate().filter(|(i, _)| !self.is_written(*i));
         let bytes: u64 = read.map(|(_, buffer)| buffer.size()).sum();
         let copies = cache_bytes.div_ceil(bytes.max(1)).clamp(1, 64) as usize;
@@ -275,7 +275,7 @@ impl<'a> Prepared<'a> {
             }
         }
         let sets = &self.sets;
-        self.device.clock(Sampling::new(samples), sets.len(), |pass, i| self.encode(pass, &sets[i])).await
+        self.device.clock(sampling, sets.len(), |pass, i| self.encode(pass, &sets[i])).await
     }
 }
 

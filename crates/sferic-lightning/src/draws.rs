@@ -138,7 +138,7 @@ impl Draws {
     }
 
     fn request(&self) -> Request {
-        Request { logits: Logits::Last, probe: false, experts: self.drawing.experts, dense: self.drawing.dense }
+        Request { logits: Logits::Last, probe: false, scores: false, experts: self.drawing.experts, dense: self.drawing.dense }
     }
 
     /// Brings the device's state to what the host knows. The last token is computed again, for its logits.

@@ -31,6 +31,6 @@ pub use model::{Experts, Logits, Model, ModelError, Output, Replay, Request, Set
 pub use programs::programs;
 pub use sequence::Sequence;
 pub use sferic_gpu::Device;
-pub use sferic_shaders::kernel::{Capabilities, WeightFormat};
+pub use sferic_shaders::kernel::{Capabilities, Features, WeightFormat};
 pub use sferic_shaders::sample::next_token::{IN_PROMPT, MAX_VOCABULARY, Settings as Sampling};
 pub use weights::{LoadError, ModelWeights, Source};

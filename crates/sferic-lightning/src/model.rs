@@ -96,6 +96,8 @@ pub struct Request {
     pub logits: Logits,
     /// Whether the hidden states, selections and experts of every layer are read.
     pub probe: bool,
+    /// Whether the index scores of the selections are read as well, beside [`probe`](Request::probe).
+    pub scores: bool,
     /// Whether the experts of every layer are read.
     pub experts: bool,
     /// Attends to every token instead of the selected ones.
@@ -117,6 +119,9 @@ pub struct Output {
     pub hidden: Vec<Vec<f32>>,
     /// Each layer's selected positions, `[T, K]` with −1 in unfilled slots, where it attended to a selection.
     pub selected: Vec<Option<Vec<i32>>>,
+    /// The index scores of these positions, `[T, K]` with 0 in unfilled slots, where they were asked for. A step of more rows than
+    /// [`Model::score_rows`] has none.
+    pub scores: Vec<Option<Vec<f32>>>,
     /// Each layer's experts.
     pub experts: Experts,
 }
@@ -374,8 +379,12 @@ impl Model {
                 let mut read = ShownLayer::default();
                 let selects = step.shape.sparse && layer.kind.selection != Selection::All;
                 if let (true, Some(indexer)) = (selects, &a.indexer) {
-                    let part = w.selected.part(words(rows * indexer.top_k));
-                    read.selected = recorded.graph.submit_and_read(device, done..selected, &[part]).pop();
+                    let mut parts = vec![w.selected.part(words(rows * indexer.top_k))];
+                    if step.request.scores && rows <= w.score_rows {
+                        parts.push(w.scores.part(words(rows * step.shape.bucket)));
+                    }
+                    let mut found = recorded.graph.submit_and_read(device, done..selected, &parts).into_iter();
+                    (read.selected, read.scores) = (found.next(), found.next());
                     if let Some(replayed) = step.replay.get(&layer_idx) {
                         device.write(&w.selected, 0, bytemuck::cast_slice(replayed));
                     }
@@ -403,6 +412,11 @@ impl Model {
             shown.last.extend(head.submit_and_read(device, 0..head.len(), &[w.logits.part(words(n * row))]));
         }
         shown
+    }
+
+    /// Rows of index scores that a step keeps whole.
+    pub fn score_rows(&self) -> usize {
+        self.0.workspace.score_rows
     }
 
     /// Where a step of `rows` tokens leaves its experts, in models that have some.
@@ -467,6 +481,8 @@ pub(crate) struct Shown {
 #[derive(Default)]
 pub(crate) struct ShownLayer {
     pub(crate) selected: Option<ReadBack>,
+    /// Of all positions.
+    pub(crate) scores: Option<ReadBack>,
     pub(crate) hidden: Option<ReadBack>,
 }
 

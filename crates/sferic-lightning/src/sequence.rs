@@ -168,7 +168,14 @@ impl Sequence {
         let device = model.device();
         let mut output = Output::default();
         for layer in shown.layers {
-            output.selected.push(words_of(layer.selected, device).await?);
+            let selected = words_of(layer.selected, device).await?;
+            output.scores.push(match (&selected, layer.scores) {
+                (Some(selected), Some(scores)) => {
+                    Some(picked(&floats(&scores.bytes(device).await?), selected, [ids.len(), key.shape.bucket]))
+                }
+                _ => None,
+            });
+            output.selected.push(selected);
             if let Some(hidden) = layer.hidden {
                 output.hidden.push(floats(&hidden.bytes(device).await?));
             }
@@ -201,6 +208,16 @@ impl Sequence {
     pub(crate) fn keep_to_itself(&mut self) {
         self.shared = false;
     }
+}
+
+/// The scores of the selected positions; each row of all scores has `stride` of them.
+fn picked(scores: &[f32], selected: &[i32], [rows, stride]: [usize; 2]) -> Vec<f32> {
+    let width = (selected.len() / rows).max(1);
+    let of_row = |(row, selected): (usize, &[i32])| -> Vec<f32> {
+        let score = |&position: &i32| usize::try_from(position).ok().and_then(|p| scores.get(row * stride + p)).copied();
+        selected.iter().map(|position| score(position).unwrap_or(0.0)).collect()
+    };
+    selected.chunks(width).enumerate().flat_map(of_row).collect()
 }
 
 impl Drop for Sequence {

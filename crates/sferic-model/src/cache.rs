@@ -89,4 +89,9 @@ impl Rows {
         self.0 = Some(rows);
         view
     }
+
+    /// Returns the rows up to position `end`, where there are some.
+    pub fn upto(&self, end: usize) -> Option<Tensor<3>> {
+        self.0.clone().map(|rows| rows.narrow(1, 0, end))
+    }
 }

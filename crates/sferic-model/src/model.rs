@@ -77,6 +77,14 @@ pub trait Probe {
     /// Receives a layer's selection `[1, T, K]`: ascending token indices, `−1` in unfilled slots.
     fn selection(&mut self, _layer_idx: usize, _indices: &Tensor<3, Int>) {}
 
+    /// Whether [`scores`](Probe::scores) is to be called: they are computed for it alone.
+    fn wants_scores(&self) -> bool {
+        false
+    }
+
+    /// Receives the index scores of a layer's selection `[1, T, K]`, in its order; what stands in unfilled slots means nothing.
+    fn scores(&mut self, _layer_idx: usize, _scores: &Tensor<3>) {}
+
     /// Receives the routed experts of a mixture layer `[T, A]`, ascending.
     fn experts(&mut self, _layer_idx: usize, _experts: &Tensor<2, Int>) {}
 }
@@ -192,7 +200,9 @@ impl Model {
         let mut h = self.embed(ids);
         let step = self.step(&h, cache.len(), cache.capacity(), options);
         let mut selection = None;
+        let mut scores = None;
         for (layer_idx, (layer, layer_cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
+            let before = probe.wants_scores().then(|| h.clone());
             let (next, experts) = layer_forward(layer, h, &step, layer_cache, &mut selection);
             h = next;
             probe.hidden(layer_idx, &h);
@@ -201,6 +211,15 @@ impl Model {
             }
             if let Some(selection) = &selection {
                 probe.selection(layer_idx, &selection.indices);
+                if let Some(h) = before {
+                    let x = layer.input_layernorm.forward(h);
+                    let found = layer.self_attn.selected_scores(x, &step, &layer_cache.index, &selection.indices);
+                    // A layer that shares a selection shares its scores.
+                    scores = found.or(scores);
+                }
+                if let Some(scores) = &scores {
+                    probe.scores(layer_idx, scores);
+                }
             }
         }
         cache.advance(token_ids.len());

@@ -2,6 +2,7 @@
 
 use super::KernelError;
 use std::fmt;
+use std::str::FromStr;
 
 /// Optional features of an adapter, or the ones that a program needs. The base tier has none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -58,12 +59,57 @@ impl Features {
             coopmat: self.coopmat && other.coopmat,
         }
     }
+
+    /// Those that either has.
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            subgroups: self.subgroups || other.subgroups,
+            f16: self.f16 || other.f16,
+            dp4a: self.dp4a || other.dp4a,
+            coopmat: self.coopmat || other.coopmat,
+        }
+    }
+
+    /// Those that `other` has not; cooperative matrices go with what they are made of.
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            subgroups: self.subgroups && !other.subgroups,
+            f16: self.f16 && !other.f16,
+            dp4a: self.dp4a && !other.dp4a,
+            coopmat: self.coopmat && !(other.coopmat || other.subgroups || other.f16),
+        }
+    }
+
+    /// Each of them alone, the most special one first.
+    pub fn single(self) -> impl Iterator<Item = Self> {
+        let alone = [Self { coopmat: true, ..Self::BASE }, Self::DP4A, Self::F16, Self::SUBGROUPS];
+        alone.into_iter().filter(move |feature| self.missing(*feature).is_none())
+    }
 }
 
 impl fmt::Display for Features {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set: Vec<_> = self.named().into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
         out.write_str(&if set.is_empty() { "base".into() } else { set.join("+") })
+    }
+}
+
+impl FromStr for Features {
+    type Err = String;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut found = Self::BASE;
+        for name in text.split('+').filter(|name| *name != "base") {
+            found = match name {
+                "subgroups" => found.union(Self::SUBGROUPS),
+                "f16" => found.union(Self::F16),
+                "dp4a" => found.union(Self::DP4A),
+                "coopmat" => Self { coopmat: true, ..found },
+                _ => return Err(format!("`{name}` is no feature of a device: expected base, subgroups, f16, dp4a or coopmat")),
+            };
+        }
+        Ok(found)
     }
 }
 
@@ -124,6 +170,14 @@ impl Capabilities {
     #[must_use]
     pub fn limited_to(self, features: Features) -> Self {
         if features == Features::BASE { Self::base() } else { Self { features: self.features.intersection(features), ..self } }
+    }
+
+    /// The same adapter without some features.
+    #[must_use]
+    pub fn without(self, left_out: Features) -> Self {
+        let features = self.features.without(left_out);
+        let subgroup = if features.subgroups { self.subgroup } else { SubgroupSizes { min: 1, max: 1 } };
+        Self { features, subgroup, ..self }
     }
 
     /// Checks that the adapter has `needed`.

@@ -155,3 +155,24 @@ fn halves_round_to_nearest_even() {
     }
     assert!(f16_value(f16_bits(f32::NAN)).is_nan());
 }
+
+#[test]
+fn features_are_read_as_they_are_written() {
+    for (_, features) in Features::TIERS {
+        assert_eq!(features.to_string().parse(), Ok(features));
+    }
+    assert_eq!("dp4a".parse(), Ok(Features::DP4A));
+    assert!("f16+avx".parse::<Features>().unwrap_err().contains("`avx` is no feature"));
+}
+
+#[test]
+fn cooperative_matrices_go_with_what_they_are_made_of() {
+    let all = Features::TIERS[4].1;
+    assert_eq!(all.without(Features::SUBGROUPS), Features { f16: true, dp4a: true, ..Features::BASE });
+    assert_eq!(all.without(Features::DP4A), Features::COOPMAT);
+    assert_eq!(all.single().fold(Features::BASE, Features::union), all);
+    assert_eq!(Features::SUBGROUPS.single().collect::<Vec<_>>(), [Features::SUBGROUPS]);
+    let device = Capabilities { features: all, subgroup: SubgroupSizes { min: 32, max: 32 }, ..Capabilities::base() };
+    assert_eq!(device.without(Features::SUBGROUPS).subgroup, SubgroupSizes { min: 1, max: 1 });
+    assert_eq!(device.without(Features::F16).subgroup, device.subgroup);
+}

@@ -77,6 +77,29 @@ fn sessions_share_whole_pages_and_do_not_see_one_another() {
 }
 
 #[test]
+fn index_scores_of_selections_are_those_of_the_reference_path() {
+    let (Some(kernels), Some(folder)) = (engine(512), fixture::golden("deepseek_v32-tiny")) else { return };
+    let options = EngineOptions { device: DeviceChoice::Cpu, max_context: Some(512), ..EngineOptions::default() };
+    let reference = block_on(Engine::open(folder, options)).unwrap();
+    let ids = prompt(7, 150);
+    let [found, expected] = [&kernels, &reference].map(|engine| {
+        let mut session = engine.session();
+        block_on(session.logits(&ids)).unwrap();
+        block_on(session.selections(100)).unwrap()
+    });
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (layer_idx, expected) in &expected {
+        let found = &found[layer_idx];
+        assert_eq!(found.positions, expected.positions, "layer {layer_idx}");
+        let [found, expected] = [found, expected].map(|selected| selected.scores.clone().unwrap());
+        assert_eq!((found.n_rows, found.n_cols), (50, expected.n_cols));
+        let largest = expected.values.iter().fold(0.0_f32, |largest, score| largest.max(score.abs()));
+        let differs = |(found, expected): (&f32, &f32)| (found - expected).abs() > 1e-4 * largest;
+        assert!(largest > 0.0 && !found.values.iter().zip(&expected.values).any(differs), "layer {layer_idx}");
+    }
+}
+
+#[test]
 fn a_run_with_replayed_selections_is_not_shared() {
     let Some(engine) = engine(512) else { return };
     let ids = prompt(5, 200);

@@ -8,8 +8,11 @@
  * ```
  */
 import type { Answer, EngineEvent, Request } from './protocol';
-import type { ChatChunk, ChatCompletion, ChatRequest, EngineInfo, FinishReason, LoadOptions, StoredModel, Usage, Xray } from './types';
+import type { AttentionOptions, AttentionReport, Doing, KernelOptions, KernelReport, Verdict } from './reports';
+import type { ChatChunk, ChatCompletion, ChatRequest, EngineInfo, FinishReason, LoadOptions, Selected, StoredModel, Usage, Xray } from './types';
 
+export { describeAdapter } from './gpu';
+export type * from './reports';
 export type * from './types';
 
 type Unnumbered<T> = T extends { id: number } ? Omit<T, 'id'> : never;
@@ -69,7 +72,7 @@ export class Engine {
     for await (const answer of worker.ask({ type: 'xray', prompt_tokens: this.promptTokens })) {
       if (answer.type !== 'xray') continue;
       const { layers } = answer.xray;
-      const selected = async (token: number): Promise<Int32Array[]> => {
+      const selected = async (token: number): Promise<Selected[]> => {
         for await (const rows of worker.ask({ type: 'selected', layers, token })) if (rows.type === 'selected') return rows.selected;
         return [];
       };
@@ -165,6 +168,44 @@ function nameOf({ model, files }: LoadOptions): string {
   return model === undefined ? (files?.[0]?.webkitRelativePath.split('/')[0] ?? '') || 'files' : folderUrl(model);
 }
 
+/** Measures this browser's GPU, in a worker of its own. */
+export async function bench(options: KernelOptions): Promise<KernelReport>;
+export async function bench(options: AttentionOptions): Promise<AttentionReport>;
+export async function bench(options: KernelOptions | AttentionOptions): Promise<KernelReport | AttentionReport>;
+export async function bench(options: KernelOptions | AttentionOptions): Promise<KernelReport | AttentionReport> {
+  const { onProgress, signal, ...rest } = options;
+  const answer = await askOnce({ type: 'bench', options: rest as typeof options }, 'report', { onProgress, signal });
+  return JSON.parse(answer.report) as KernelReport | AttentionReport;
+}
+
+/**
+ * Checks the kernels on this browser's GPU, in a worker of its own, and keeps the verdict: engines that are loaded from then on leave out what
+ * fails. A verdict that is kept for the same adapter, browser and build is returned at once, unless it is to be found `again`. Nothing is
+ * returned where there is no adapter, or the test was ended by the signal.
+ */
+export async function selfTest(options: { again?: boolean; onProgress?: (doing: Doing) => void; signal?: AbortSignal } = {}): Promise<Verdict | undefined> {
+  const { again = false, onProgress, signal } = options;
+  return (await askOnce({ type: 'self_test', again }, 'verdict', { onProgress, signal })).verdict;
+}
+
+/** Asks a worker of its own. */
+async function askOnce<T extends Answer['type']>(
+  request: Unnumbered<Request>,
+  type: T,
+  { onProgress, signal }: { onProgress: ((doing: Doing) => void) | undefined; signal: AbortSignal | undefined },
+): Promise<Answer & { type: T }> {
+  const worker = new EngineWorker();
+  try {
+    for await (const answer of worker.ask(request, signal)) {
+      if (answer.type === 'doing') onProgress?.(answer.doing);
+      if (answer.type === type) return answer as Answer & { type: T };
+    }
+    throw new Error('The worker ended before it had answered.');
+  } finally {
+    worker.end();
+  }
+}
+
 /** Opens the model in a new worker. */
 async function openWorker(options: LoadOptions & { model: string }, signal?: AbortSignal): Promise<[EngineWorker, typeof options, EngineInfo]> {
   const { model, files, device = 'auto', context, keep = true, onProgress } = options;
@@ -226,7 +267,7 @@ class EngineWorker {
           await new Promise<void>((resolve) => (wake = resolve));
           continue;
         }
-        isOver = answer.type !== 'progress' && answer.type !== 'event';
+        isOver = answer.type !== 'progress' && answer.type !== 'event' && answer.type !== 'doing';
         if (answer.type === 'error') throw Object.assign(new Error(answer.message), { name: answer.name });
         yield answer;
       }

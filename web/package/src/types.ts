@@ -1,3 +1,5 @@
+import type { Verdict } from './reports';
+
 /** A message of a conversation, in OpenAI's words. */
 export interface Message {
   role: 'system' | 'user' | 'assistant' | 'tool';
@@ -56,6 +58,8 @@ export interface EngineInfo {
   wasm_bytes: number;
   /** Why the model is not kept in this browser, where it was to be. */
   unkept?: string;
+  /** What an earlier self-test has found of the adapter; the kernels keep to it. */
+  verdict?: Verdict;
 }
 
 export interface ChatRequest {
@@ -113,8 +117,16 @@ export interface Xray {
   prompt_tokens: number;
   /** The layers that select. */
   layers: number[];
-  /** Returns the positions that each of `layers` selected to draw the token of the reply with this index, descending. Until the next reply. */
-  selected(token: number): Promise<Int32Array[]>;
+  /** Returns what each of `layers` selected to draw the token of the reply with this index. Until the next reply. */
+  selected(token: number): Promise<Selected[]>;
+}
+
+/** What one layer selected. */
+export interface Selected {
+  /** Positions in the conversation, descending. */
+  positions: Int32Array;
+  /** The indexer's scores of them; absent while the kernels select everything, for then they compute none. */
+  scores?: Float32Array;
 }
 
 /** A model that this browser keeps. */

@@ -1,9 +1,12 @@
-import init, { Engine as WasmEngine } from '../wasm/sferic_web.js';
+import init, { Engine as WasmEngine, bench, self_test } from '../wasm/sferic_web.js';
+import { addSubgroups, describeAdapter, forModule } from './gpu';
 import type { Answer, EngineEvent, Request } from './protocol';
 import { PickedFolder, UrlFolder, type Folder } from './folder';
 import type { WeightFile } from './ranges';
+import type { AdapterFacts, Doing, Verdict } from './reports';
 import { ModelStore } from './store';
-import type { EngineInfo, Progress } from './types';
+import type { EngineInfo, Progress, Selected } from './types';
+import { keepVerdict, storedVerdict } from './verdicts';
 
 /** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
 const YIELD_MS = 12;
@@ -48,7 +51,13 @@ async function answer(request: Request): Promise<void> {
         break;
       }
       case 'selected':
-        post({ id, type: 'selected', selected: request.layers.map((layer) => loaded().selected(layer, request.token)) });
+        post({ id, type: 'selected', selected: request.layers.map((layer) => selected(layer, request.token)) });
+        break;
+      case 'bench':
+        post({ id, type: 'report', report: await measure(request) });
+        break;
+      case 'self_test':
+        post({ id, type: 'verdict', verdict: await judge(request) });
         break;
       case 'stored':
         post({ id, type: 'models', models: (await (await ModelStore.open())?.list()) ?? [] });
@@ -72,7 +81,12 @@ async function load({ id, model, files, device, context, keep }: Request & { typ
   cancels.set(id, () => abort.abort());
   const say = (progress: Progress) => post({ id, type: 'progress', progress });
   await init();
-  const options = JSON.stringify({ device, ...(context && { context }) });
+  const adapter = device === 'cpu' ? undefined : await adapterOf();
+  const verdict = adapter && (await storedVerdict(adapter.key));
+  const known = adapter && { subgroups: forModule(adapter).subgroups, ...(verdict && { left_out: verdict.left_out }) };
+  // Whoever asks for the GPU gets it all the same.
+  const place = verdict?.usable === false && device === 'auto' ? 'cpu' : device;
+  const options = JSON.stringify({ device: place, ...known, ...(context && { context }) });
   const fetchAll = async (): Promise<Opened> => fetchModel(await UrlFolder.open(model, keep, abort.signal, say), options);
   // One tab at a time: the next one then finds everything in the store.
   if (!files) say({ phase: 'wait', loaded: 0 });
@@ -89,7 +103,7 @@ async function load({ id, model, files, device, context, keep }: Request & { typ
   } catch (failure) {
     throw unloaded(failure, opened.needed);
   }
-  return { ...(JSON.parse(engine.info()) as EngineInfo), ...(opened.unkept !== undefined && { unkept: opened.unkept }) };
+  return { ...(JSON.parse(engine.info()) as EngineInfo), ...(opened.unkept !== undefined && { unkept: opened.unkept }), ...(verdict && { verdict }) };
 }
 
 /** A folder as the engine opens it. */
@@ -132,6 +146,52 @@ async function fetchModel(folder: Folder, options: string): Promise<Opened> {
   if (refusal !== null) throw Object.assign(new Error(refusal), { name: 'MemoryError' });
   await folder.complete();
   return { files: JSON.stringify({ ...texts, weights }), read, unkept: folder.unkept, needed: plan.total_bytes };
+}
+
+/** The adapter, ready to be opened with all that the kernels can use. */
+async function adapterOf(): Promise<AdapterFacts | undefined> {
+  const adapter = await describeAdapter();
+  if (adapter) addSubgroups();
+  return adapter;
+}
+
+async function measure({ id, options }: Request & { type: 'bench' }): Promise<string> {
+  await init();
+  const adapter = await adapterOf();
+  if (!adapter) throw new Error('This browser offers no WebGPU adapter, which the benchmarks need. Try another browser, or switch on its hardware acceleration.');
+  const verdict = await storedVerdict(adapter.key);
+  const request = { ...options, adapter: forModule(adapter), left_out: verdict?.left_out ?? 'base' };
+  return bench(JSON.stringify(request), doing(id));
+}
+
+/** Returns what is known of the adapter, or finds it out; nothing where there is no adapter, or the test was ended. */
+async function judge({ id, again }: Request & { type: 'self_test' }): Promise<Verdict | undefined> {
+  const adapter = await adapterOf();
+  const known = adapter && !again ? await storedVerdict(adapter.key) : undefined;
+  if (!adapter || known) return known;
+  await init();
+  const found = await self_test(JSON.stringify(forModule(adapter)), doing(id));
+  if (found === undefined) return undefined;
+  const verdict: Verdict = { key: adapter.key, when: Date.now(), ...(JSON.parse(found) as Omit<Verdict, 'key' | 'when'>) };
+  await keepVerdict(verdict);
+  return verdict;
+}
+
+/** Passes on what a run does, and says whether it goes on. */
+function doing(id: number): (line: string) => Promise<boolean> {
+  let goesOn = true;
+  cancels.set(id, () => (goesOn = false));
+  return async (line) => {
+    post({ id, type: 'doing', doing: JSON.parse(line) as Doing });
+    await turn();
+    return goesOn;
+  };
+}
+
+function selected(layer: number, token: number): Selected {
+  const engine = loaded();
+  const scores = engine.scores(layer, token);
+  return { positions: engine.selected(layer, token), ...(scores && { scores }) };
 }
 
 function loaded(): WasmEngine {

@@ -1,6 +1,7 @@
 import { Engine, type ChatChunk, type Usage } from 'sferic';
 import { del, get, keys, set } from 'idb-keyval';
 import * as talk from './conversation';
+import { DevicePanel } from './device';
 import { button, bytes, download, element, node } from './dom';
 import { dropped, loadEngine, tell, type Source } from './loader';
 import { MessageView } from './messages';
@@ -27,6 +28,7 @@ let last: talk.Turn | undefined;
 
 const input = element<HTMLTextAreaElement>('input');
 const settings = new Settings(() => void open(source));
+const devicePanel = new DevicePanel(() => void open(source));
 const view = new MessageView(element('conversation'), {
   ask: (question) => void ask(question),
   edit: (turn, content) => void answer(talk.append(conversation, turn.parent, { role: 'user', content, ...(turn.document && { document: turn.document }) })),
@@ -43,6 +45,7 @@ const view = new MessageView(element('conversation'), {
 async function open(wanted: Source): Promise<void> {
   source = wanted;
   running?.abort();
+  devicePanel.pause();
   engine?.unload();
   engine = last = undefined;
   tell('');
@@ -50,11 +53,10 @@ async function open(wanted: Source): Promise<void> {
   const loaded = await loadEngine(source, settings.device, settings.context);
   if (!loaded) return;
   engine = loaded;
-  const { device, reason, n_parameters, plan, runs_on_kernels, warnings } = engine.info;
+  const { device, n_parameters } = engine.info;
   const place = device.gpu_index === null ? 'the processor' : device.name;
   element('device').textContent = `${nameOf(source)}, ${(n_parameters / 1e6).toFixed(0)} M parameters, on ${place}. Nothing you write leaves this device.`;
-  const facts = { Device: device.name, Class: device.class, Reason: reason, Kernels: runs_on_kernels ? 'our own' : 'none: the reference path', Context: `${plan.context} tokens`, Memory: bytes(plan.total_bytes), Module: bytes(engine.info.wasm_bytes), Notes: warnings.join(' ') || 'none' };
-  element('facts').replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [node('dt', '', name), node('dd', '', value)]));
+  devicePanel.show(engine.info);
   refresh();
   void listModels();
 }
@@ -93,6 +95,7 @@ async function answer(question: talk.Turn | undefined): Promise<void> {
   const messages = talk.messages(talk.shown(conversation), settings.system);
   const reply = talk.append(conversation, question.id, { role: 'assistant', content: '' });
   const stop = (running = new AbortController());
+  devicePanel.pause();
   draw();
   let lastDrawn = 0;
   try {
@@ -108,6 +111,7 @@ async function answer(question: talk.Turn | undefined): Promise<void> {
     reply.error = error instanceof Error ? error.message : String(error);
   }
   running = undefined;
+  devicePanel.later();
   last = reply.usage && engine.info.model_type.includes('v32') ? reply : undefined;
   element('live').textContent = talk.answerOf(reply.content).answer;
   if (document.hidden) document.title = `✓ ${TITLE}`;

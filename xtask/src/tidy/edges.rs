@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sferic-server", &["sferic-engine"]),
     // The binary also carries `sferic train` and, when they exist, `sferic bench` and `sferic serve`.
     ("sferic-cli", &["sferic-engine", "sferic-train", "sferic-tasks", "sferic-bench", "sferic-server"]),
-    ("sferic-web", &["sferic-engine", "sferic-gpu", "sferic-shaders"]),
+    ("sferic-web", &["sferic-bench", "sferic-engine", "sferic-gpu", "sferic-shaders"]),
     ("sferic-desktop", &["sferic-engine"]),
     ("sferic-testkit", &["sferic-engine", "sferic-model", "sferic-weights", "sferic-text"]),
 ];

@@ -4,6 +4,7 @@ mod gate;
 mod inputs;
 mod launches;
 mod layer;
+#[cfg(not(target_arch = "wasm32"))]
 mod plot;
 mod report;
 mod shape;
@@ -12,7 +13,8 @@ pub use report::{AttentionFigures, AttentionReport, AttentionRow, Crossover, Par
 pub use shape::{AttentionOptions, CacheDtype, Shape};
 
 use layer::{Layer, Part};
-use sferic_gpu::{Device, GpuError, Row, Sampling, Selection, run_benches};
+use sferic_gpu::{Benches, Device, Doing, GpuError, Row, Sampling, run_benches};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Warm-up of a part that follows another one at once.
@@ -23,36 +25,42 @@ const GAP: Duration = Duration::from_millis(50);
 /// Each is a sequence of launches, replayed many times in one pass and timed by the clock of the device. A row whose first run differs from the
 /// oracles has no times.
 ///
+/// `each` hears what comes next and may end the run; the report then has the rows that there are.
+///
 /// # Errors
-/// [`GpuError`] when no adapter suits or the device is lost.
+/// [`GpuError`] when the device is lost.
 pub async fn attention(
-    selection: &Selection,
+    device: &Device,
     options: &AttentionOptions,
-    mut each: impl FnMut(&str),
+    mut each: impl AsyncFnMut(Doing<'_>) -> ControlFlow<()>,
 ) -> Result<AttentionReport, GpuError> {
-    let device = Device::open(selection).await?;
-    each("copy");
-    let copies = run_benches(&device, "memory/copy", None, options.samples, |_| {}).await?;
-    let copy = copies.iter().map(Row::gigabytes_per_second).fold(0.0, f64::max);
     let lengths = match options.lengths.is_empty() {
         true => AttentionOptions::default_lengths(device.software),
         false => options.lengths.clone(),
     };
-    let mut rows = Vec::new();
-    for &t in &options.queries {
-        for &len in lengths.iter().filter(|&&len| len >= t) {
-            each(&format!("{t} queries, {len} tokens"));
-            rows.push(measure(&device, options, [t, len], false, copy).await?);
-        }
+    let sizes = |&t: &u32| lengths.iter().filter(move |&&len| len >= t).map(move |&len| [t, len]);
+    let sizes: Vec<[u32; 2]> = options.queries.iter().flat_map(sizes).collect();
+    let total = sizes.len() + 1 + usize::from(options.prefill);
+    let mut goes_on = async |what: &str, done| each(Doing { what, done, total }).await.is_continue();
+    let (mut copy, mut rows, mut prefill) = (0.0, Vec::new(), None);
+    let mut is_ended = !goes_on("copy", 0).await;
+    if !is_ended {
+        let benches = Benches { filter: "memory/copy", tier: None, samples: options.samples, short: options.short };
+        let copies = run_benches(device, benches, async |_| ControlFlow::Continue(())).await?;
+        copy = copies.iter().map(Row::gigabytes_per_second).fold(0.0, f64::max);
     }
-    let prefill = if options.prefill {
+    for size @ [t, len] in sizes {
+        is_ended = is_ended || !goes_on(&format!("{t} queries, {len} tokens"), rows.len() + 1).await;
+        if is_ended {
+            break;
+        }
+        rows.push(measure(device, options, size, false, copy).await?);
+    }
+    if options.prefill && !is_ended && goes_on("prefill", rows.len() + 1).await {
         let sizes = if device.software { AttentionOptions::SOFTWARE_PREFILL } else { AttentionOptions::PREFILL };
-        each("prefill");
-        Some(measure(&device, options, sizes, true, copy).await?)
-    } else {
-        None
-    };
-    Ok(AttentionReport::new(&device, options, copy, rows, prefill))
+        prefill = Some(measure(device, options, sizes, true, copy).await?);
+    }
+    Ok(AttentionReport::new(device, options, copy, rows, prefill))
 }
 
 /// Builds a layer, holds it to the oracles and times its parts.
@@ -73,7 +81,7 @@ async fn measure(
         return Ok(row(None, Some(format!("FAIL {reason}"))));
     }
     layer.select(device).await?;
-    let mut warm_up = Sampling::WARM_UP;
+    let mut warm_up = if options.short { Duration::ZERO } else { Sampling::WARM_UP };
     let mut found = Vec::new();
     for part in [Part::Scores, Part::TopK, Part::Attention, Part::Sparse, Part::Dense] {
         if part == Part::Dense && prefill {

@@ -276,6 +276,9 @@ fn notes(device: &Device, options: &AttentionOptions) -> Vec<String> {
         "Every row is checked against the f64 oracles first; `sparse` is the three parts in one sequence, `dense` the same kernels over all rows."
             .to_owned(),
     ];
+    if options.short {
+        notes.push("A short run, which shows that everything works; its times say little.".into());
+    }
     if device.software {
         notes.push("A software adapter: one copy of all buffers, so that caches of the CPU help.".into());
         if options.lengths.is_empty() {

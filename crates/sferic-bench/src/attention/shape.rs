@@ -87,6 +87,8 @@ pub struct AttentionOptions {
     pub samples: usize,
     /// Measures a prefill chunk as well.
     pub prefill: bool,
+    /// Leaves out what steadies the times: for a run that shows that everything works.
+    pub short: bool,
 }
 
 impl AttentionOptions {

@@ -1,16 +1,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 use super::*;
+use sferic_gpu::Selection;
 
 fn options(dtype: CacheDtype) -> AttentionOptions {
     let shape = Shape { heads: 5, index_heads: 6, selected: 32, ..Shape::V2_LITE };
-    AttentionOptions { shape, dtype, queries: vec![1, 3], lengths: vec![16, 100], samples: 3, prefill: false }
+    AttentionOptions { shape, dtype, queries: vec![1, 3], lengths: vec![16, 100], samples: 3, prefill: false, short: false }
 }
 
 fn report(options: &AttentionOptions) -> Option<AttentionReport> {
     let selection = std::env::var("SFERIC_ADAPTER").map_or(Selection::Best, Selection::Named);
-    match pollster::block_on(attention(&selection, options, |_| {})) {
-        Ok(report) => Some(report),
+    match pollster::block_on(Device::open(&selection)) {
+        Ok(device) => {
+            let report = attention(&device, options, async |_| ControlFlow::Continue(()));
+            Some(pollster::block_on(report).unwrap())
+        }
         Err(GpuError::NoAdapter { .. }) if std::env::var_os("SFERIC_REQUIRE_GPU").is_none() => None,
         Err(error) => panic!("{error}"),
     }
@@ -29,6 +33,22 @@ fn every_row_passes_its_gate_and_has_times() {
         }
         assert!(!report.failed());
     }
+}
+
+#[test]
+fn a_run_that_is_ended_has_the_rows_that_there_are() {
+    let Some(device) = pollster::block_on(Device::open(&Selection::Best)).ok() else { return };
+    let options = AttentionOptions { short: true, prefill: true, ..options(CacheDtype::F16) };
+    let mut heard = Vec::new();
+    let report = attention(&device, &options, async |doing| {
+        heard.push((doing.what.to_owned(), doing.done, doing.total));
+        if doing.done < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let report = pollster::block_on(report).unwrap();
+    assert_eq!(report.rows.len(), 1);
+    assert!(report.prefill.is_none());
+    let heard: Vec<_> = heard.iter().map(|(what, done, total)| (what.as_str(), *done, *total)).collect();
+    assert_eq!(heard, [("copy", 0, 6), ("1 queries, 16 tokens", 1, 6), ("1 queries, 100 tokens", 2, 6)]);
 }
 
 #[test]

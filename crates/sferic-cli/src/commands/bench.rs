@@ -7,9 +7,11 @@ use crate::output::{note, print, print_json, table};
 use crate::progress::Spinner;
 use anyhow::{Context, Result};
 use sferic_bench::{
-    Architecture, AttentionOptions, CacheDtype, GpuError, ModelPlan, Selection, Shape, attention as layer, measure, synthetic,
+    Architecture, AttentionOptions, CacheDtype, Device, GpuError, KernelOptions, ModelPlan, Selection, Shape, attention as layer,
+    measure, synthetic,
 };
 use sferic_engine::ComputePath;
+use std::ops::ControlFlow;
 
 /// Runs the suite.
 pub fn run(args: &BenchArgs) -> Result<ExitStatus> {
@@ -69,15 +71,15 @@ fn model(args: &BenchModelArgs) -> Result<ExitStatus> {
 }
 
 fn kernels(args: &BenchKernelsArgs) -> Result<ExitStatus> {
-    let selection = args.adapter.clone().map_or(Selection::Best, Selection::Named);
-    let spinner = Spinner::new("measuring");
-    let samples = usize::from(args.samples);
-    let report = sferic_bench::kernels(&selection, &args.filter, args.tier.as_deref(), samples, |_| {});
-    let report = match pollster::block_on(report) {
-        Ok(report) => report,
-        Err(error @ GpuError::NoAdapter { .. }) => return Err(bad_input(error.to_string())),
-        Err(error) => return Err(error.into()),
+    let device = open(args.adapter.as_ref())?;
+    let options = KernelOptions {
+        filter: args.filter.clone(),
+        tier: args.tier.clone(),
+        samples: usize::from(args.samples),
+        short: args.short,
     };
+    let spinner = Spinner::new("measuring");
+    let report = pollster::block_on(sferic_bench::kernels(&device, &options, async |_| ControlFlow::Continue(())))?;
     drop(spinner);
     if args.json {
         print_json(&report)?;
@@ -96,15 +98,12 @@ fn attention(args: &BenchAttentionArgs) -> Result<ExitStatus> {
         lengths: args.lengths.clone(),
         samples: usize::from(args.samples),
         prefill: args.prefill,
+        short: args.short,
     };
     options.check().map_err(usage)?;
-    let selection = args.adapter.clone().map_or(Selection::Best, Selection::Named);
+    let device = open(args.adapter.as_ref())?;
     let spinner = Spinner::new("measuring");
-    let report = match pollster::block_on(layer(&selection, &options, |_| {})) {
-        Ok(report) => report,
-        Err(error @ GpuError::NoAdapter { .. }) => return Err(bad_input(error.to_string())),
-        Err(error) => return Err(error.into()),
-    };
+    let report = pollster::block_on(layer(&device, &options, async |_| ControlFlow::Continue(())))?;
     drop(spinner);
     match (&args.svg, report.svg()) {
         (None, _) => {}
@@ -129,4 +128,12 @@ fn attention(args: &BenchAttentionArgs) -> Result<ExitStatus> {
         print(&text)?;
     }
     Ok(if report.failed() { ExitStatus::Failed } else { ExitStatus::Done })
+}
+
+fn open(adapter: Option<&String>) -> Result<Device> {
+    let selection = adapter.cloned().map_or(Selection::Best, Selection::Named);
+    match pollster::block_on(Device::open(&selection)) {
+        Err(error @ GpuError::NoAdapter { .. }) => Err(bad_input(error.to_string())),
+        opened => Ok(opened?),
+    }
 }

@@ -231,7 +231,9 @@ pub(super) async fn compute(
         Wanted::Last => (Logits::Last, false),
         Wanted::Logits => (Logits::All, false),
         Wanted::Everything => (Logits::All, true),
+        Wanted::Selections => (Logits::None, true),
     };
+    let scores = wanted == Wanted::Selections;
     let a = model.architecture();
     let replay = match (attention, &a.indexer) {
         (Attention::Replayed(layers), Some(indexer)) => {
@@ -239,11 +241,16 @@ pub(super) async fn compute(
         }
         _ => Replay::new(),
     };
-    let output = sequence.advance_replaying(ids, Request { logits, probe, experts, dense }, &replay).await;
+    let output = sequence.advance_replaying(ids, Request { logits, probe, scores, experts, dense }, &replay).await;
     let output = output.map_err(|error| model_error(doing, error))?;
     let mut computed = Computed { logits: output.logits, hidden: output.hidden, ..Computed::default() };
     computed.experts = expert_rows(output.experts, a);
     let Some(indexer) = a.indexer.as_ref().filter(|_| !dense && probe) else { return Ok(computed) };
+    for (layer_idx, scores) in output.scores.into_iter().enumerate() {
+        if let Some(scores) = scores {
+            computed.scores.insert(layer_idx, scores.chunks(indexer.top_k).map(<[f32]>::to_vec).collect());
+        }
+    }
     for (layer_idx, selected) in output.selected.into_iter().enumerate() {
         let rows = match selected {
             Some(values) => values.chunks(indexer.top_k).map(<[i32]>::to_vec).collect(),

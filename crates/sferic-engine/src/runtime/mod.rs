@@ -156,6 +156,8 @@ pub(crate) enum Wanted {
     Logits,
     /// All, with the hidden states and selections of every layer.
     Everything,
+    /// None, but the selections of every layer with their index scores.
+    Selections,
 }
 
 /// What is attended to.
@@ -179,6 +181,8 @@ pub(crate) struct Computed {
     pub(crate) hidden: Vec<Vec<f32>>,
     /// Selected positions of each layer that selects, row by row, −1 in unfilled slots.
     pub(crate) selected: BTreeMap<usize, Vec<Vec<i32>>>,
+    /// The index scores of these positions, where they are wanted and known: the kernels compute none while everything is selected.
+    pub(crate) scores: BTreeMap<usize, Vec<Vec<f32>>>,
     /// Routed experts of each mixture layer, row by row, ascending.
     pub(crate) experts: ExpertRows,
 }

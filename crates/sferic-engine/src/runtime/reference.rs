@@ -15,8 +15,9 @@ pub(super) async fn compute(
     wanted: Wanted,
     experts: bool,
 ) -> Result<Computed, EngineError> {
-    let mut recorder = Recorder { experts_alone: wanted != Wanted::Everything, ..Recorder::default() };
-    let probe: &mut dyn Probe = if wanted == Wanted::Everything || experts { &mut recorder } else { &mut NoProbe };
+    let mut recorder = Recorder { wanted, hidden: Vec::new(), selection: Vec::new(), scores: Vec::new(), experts: Vec::new() };
+    let is_watched = matches!(wanted, Wanted::Everything | Wanted::Selections) || experts;
+    let probe: &mut dyn Probe = if is_watched { &mut recorder } else { &mut NoProbe };
     let hidden = match (feed, ids) {
         (Feed::Decode, [token_id]) => model.decode(*token_id, cache, options, probe),
         _ => model.prefill(ids, cache, options, probe),
@@ -25,7 +26,7 @@ pub(super) async fn compute(
     let last = || hidden.clone().narrow(1, ids.len() - 1, 1);
     let logits = match wanted {
         // A GPU queues work faster than it does it: without this wait, progress would be a promise and cancelling would come late.
-        Wanted::Nothing => {
+        Wanted::Nothing | Wanted::Selections => {
             wait_for(last(), doing).await?;
             Vec::new()
         }
@@ -41,6 +42,11 @@ pub(super) async fn compute(
         let values = read_i32(indices, doing).await?;
         computed.selected.insert(layer_idx, values.chunks(width).map(<[i32]>::to_vec).collect());
     }
+    for (layer_idx, scores) in recorder.scores {
+        let width = scores.dims()[2].max(1);
+        let values = read_f32(scores, doing).await?;
+        computed.scores.insert(layer_idx, values.chunks(width).map(<[f32]>::to_vec).collect());
+    }
     for (layer_idx, experts) in recorder.experts {
         let width = experts.dims()[1].max(1);
         let values = read_i32(experts, doing).await?;
@@ -50,26 +56,34 @@ pub(super) async fn compute(
 }
 
 /// Keeps handles of what the model shows; nothing is read before the chunk is submitted.
-#[derive(Default)]
 struct Recorder {
-    /// Whether nothing but experts is kept.
-    experts_alone: bool,
+    /// What is kept beside experts.
+    wanted: Wanted,
     hidden: Vec<Tensor<3>>,
     selection: Vec<(usize, Tensor<3, Int>)>,
+    scores: Vec<(usize, Tensor<3>)>,
     experts: Vec<(usize, Tensor<2, Int>)>,
 }
 
 impl Probe for Recorder {
     fn hidden(&mut self, _layer_idx: usize, hidden: &Tensor<3>) {
-        if !self.experts_alone {
+        if self.wanted == Wanted::Everything {
             self.hidden.push(hidden.clone());
         }
     }
 
     fn selection(&mut self, layer_idx: usize, indices: &Tensor<3, Int>) {
-        if !self.experts_alone {
+        if matches!(self.wanted, Wanted::Everything | Wanted::Selections) {
             self.selection.push((layer_idx, indices.clone()));
         }
+    }
+
+    fn wants_scores(&self) -> bool {
+        self.wanted == Wanted::Selections
+    }
+
+    fn scores(&mut self, layer_idx: usize, scores: &Tensor<3>) {
+        self.scores.push((layer_idx, scores.clone()));
     }
 
     fn experts(&mut self, layer_idx: usize, experts: &Tensor<2, Int>) {

@@ -135,7 +135,7 @@ impl<'s> Generation<'s> {
 
     /// Computes the tokens that are not cached up to `end` and returns the logits that are wanted.
     async fn compute(&mut self, end: usize, feed: Feed, wanted: Wanted) -> Result<Vec<f32>, EngineError> {
-        self.session.compute(end, feed, wanted).await
+        Ok(self.session.compute(end, feed, wanted).await?.logits)
     }
 
     /// Has the device compute what is not cached and draw the next token, which becomes pending. Logits that nothing can be drawn from are read, for

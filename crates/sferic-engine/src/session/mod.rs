@@ -10,7 +10,7 @@ mod output;
 pub use generation::Generation;
 pub(crate) use output::Output;
 
-use crate::runtime::{Attention, Cached, Feed, Wanted};
+use crate::runtime::{Attention, Cached, Computed, Feed, Wanted};
 use crate::sampler::{Sampler, SamplingParams};
 use crate::trace::{Matrix, descending, padded};
 use crate::{Engine, EngineError};
@@ -156,7 +156,7 @@ impl Session {
             let end = prompt_ids.len().min(self.cached.len() + chunk);
             let wanted = if end == prompt_ids.len() { Wanted::Last } else { Wanted::Nothing };
             match self.compute(end, Feed::Prefill, wanted).await {
-                Ok(logits) if wanted == Wanted::Last => return Ok(logits),
+                Ok(computed) if wanted == Wanted::Last => return Ok(computed.logits),
                 Ok(_) => {}
                 Err(error) => {
                     self.forget_cache();
@@ -166,63 +166,93 @@ impl Session {
         }
     }
 
-    /// Returns what each layer selected for the tokens of the conversation from position `first` on, `[T, K]`: descending, −1 in the unfilled
-    /// slots at the end of a row. The token at position `p` was drawn from what the token before it selected. Layers without an indexer and
-    /// models without one have no entry.
+    /// Returns what each layer selected for the tokens of the conversation from position `first` on. The token at position `p` was drawn from
+    /// what the token before it selected. Layers without an indexer and models without one have no entry.
     ///
     /// These tokens are computed again behind those that are cached; the conversation stays as it is.
     ///
     /// # Errors
     /// [`EngineError::Device`] when the device fails.
-    pub async fn selections(&mut self, first: usize) -> Result<BTreeMap<usize, Matrix<i32>>, EngineError> {
+    pub async fn selections(&mut self, first: usize) -> Result<BTreeMap<usize, Selected>, EngineError> {
         self.settle();
         self.cached.truncate(first.min(self.cached.len()));
+        let n_tokens = self.tokens.len();
         let chunk = self.engine.plan().prefill_chunk.min(self.engine.runtime().longest_step());
-        let mut rows: BTreeMap<usize, Vec<Vec<i32>>> = BTreeMap::new();
-        while self.cached.len() < self.tokens.len() {
+        let row_bytes = size_of::<f32>() * n_tokens.max(1) * self.engine.config().num_hidden_layers.max(1);
+        let shown = chunk.min((MOST_SCORE_BYTES / row_bytes).max(1));
+        let mut rows: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
+        while self.cached.len() < n_tokens {
             self.settle();
             let begin = self.cached.len();
-            let (wanted, end) = if begin < first { (Wanted::Nothing, first) } else { (Wanted::Everything, self.tokens.len()) };
-            let end = end.min(begin + chunk).min(self.tokens.len());
-            let Session { engine, cached, tokens, experts } = self;
-            let computed = engine
-                .runtime()
-                .compute(cached, &tokens[begin..end], Feed::Prefill, (wanted, experts.is_some()), &Attention::Selected)
-                .await;
-            let computed = match computed {
+            let (wanted, end) = match begin < first {
+                true => (Wanted::Nothing, first.min(begin + chunk)),
+                false => (Wanted::Selections, begin + shown),
+            };
+            let mut computed = match self.compute(end.min(n_tokens), Feed::Prefill, wanted).await {
                 Ok(computed) => computed,
                 Err(error) => {
                     self.forget_cache();
                     return Err(error);
                 }
             };
-            if let Some(experts) = experts {
-                experts.extend(cached.len(), computed.experts);
-            }
             for (layer_idx, selected) in computed.selected {
-                rows.entry(layer_idx).or_default().extend(selected.iter().map(|row| descending(row)));
+                let mut scores = computed.scores.remove(&layer_idx).unwrap_or_default().into_iter();
+                let row = |positions: Vec<i32>| row_of(&positions, scores.next());
+                rows.entry(layer_idx).or_default().extend(selected.into_iter().map(row));
             }
         }
-        Ok(rows.into_iter().map(|(layer_idx, rows)| (layer_idx, padded(&rows))).collect())
+        Ok(rows.into_iter().map(|(layer_idx, rows)| (layer_idx, Selected::new(rows))).collect())
     }
 
-    /// Computes the tokens that are not cached up to `end` and returns the logits that are wanted.
-    async fn compute(&mut self, end: usize, feed: Feed, wanted: Wanted) -> Result<Vec<f32>, EngineError> {
+    /// Computes the tokens that are not cached up to `end`, and returns what is wanted of them.
+    async fn compute(&mut self, end: usize, feed: Feed, wanted: Wanted) -> Result<Computed, EngineError> {
         self.settle();
         let Session { engine, cached, tokens, experts } = self;
         let ids = &tokens[cached.len()..end];
         let wanted = (wanted, experts.is_some());
-        let computed = engine.runtime().compute(cached, ids, feed, wanted, &Attention::Selected).await?;
+        let mut computed = engine.runtime().compute(cached, ids, feed, wanted, &Attention::Selected).await?;
         if let Some(experts) = experts {
-            experts.extend(cached.len(), computed.experts);
+            experts.extend(cached.len(), std::mem::take(&mut computed.experts));
         }
-        Ok(computed.logits)
+        Ok(computed)
     }
 
     /// Drops the cache after a failure of the device: its rows may be lost or half written. The tokens stay.
     fn forget_cache(&mut self) {
         self.cached = self.engine.runtime().start(self.engine.plan().context);
         self.settle();
+    }
+}
+
+/// Bytes of index scores that a step of [`Session::selections`] reads at most.
+const MOST_SCORE_BYTES: usize = 64 << 20;
+
+/// What one layer selected for some tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selected {
+    /// Positions, `[T, K]`: descending, −1 in the unfilled slots at the end of a row.
+    pub positions: Matrix<i32>,
+    /// Their index scores, `[T, K]`, 0 in unfilled slots; `None` where a token has none: the kernels compute no scores while everything is
+    /// selected.
+    pub scores: Option<Matrix<f32>>,
+}
+
+/// Positions of one token, descending, and their scores.
+type Row = (Vec<i32>, Option<Vec<f32>>);
+
+fn row_of(positions: &[i32], scores: Option<Vec<f32>>) -> Row {
+    let Some(scores) = scores else { return (descending(positions), None) };
+    let mut pairs: Vec<(i32, f32)> = positions.iter().copied().zip(scores).filter(|(position, _)| *position >= 0).collect();
+    pairs.sort_unstable_by_key(|(position, _)| std::cmp::Reverse(*position));
+    let (positions, scores) = pairs.into_iter().unzip();
+    (positions, Some(scores))
+}
+
+impl Selected {
+    fn new(rows: Vec<Row>) -> Self {
+        let (positions, scores): (Vec<Vec<i32>>, Vec<Option<Vec<f32>>>) = rows.into_iter().unzip();
+        let scores: Option<Vec<Vec<f32>>> = scores.into_iter().collect();
+        Self { positions: padded(&positions, -1), scores: scores.map(|scores| padded(&scores, 0.0)) }
     }
 }
 

@@ -410,10 +410,15 @@ fn selections_are_those_of_a_trace() {
     for first in [12, 0, 19] {
         let selections = block_on(session.selections(first)).unwrap();
         assert_eq!(selections.len(), trace.topk.len());
-        for (layer_idx, rows) in &selections {
+        for (layer_idx, Selected { positions: rows, scores }) in &selections {
             let filled = |row: &[i32]| row.iter().copied().filter(|&position| position >= 0).collect::<Vec<_>>();
             let expected: Vec<Vec<i32>> = trace.topk[layer_idx].rows().skip(first).map(filled).collect();
             assert_eq!(rows.rows().map(filled).collect::<Vec<_>>(), expected, "layer {layer_idx} from {first}");
+            // A position that was left out has no higher score than one that was selected.
+            let scores = scores.as_ref().unwrap();
+            assert_eq!((scores.n_rows, scores.n_cols), (rows.n_rows, rows.n_cols));
+            assert!(scores.values.iter().all(|score| score.is_finite()));
+            assert!(scores.rows().zip(rows.rows()).all(|(scores, rows)| scores.len() == rows.len()));
         }
         assert_eq!((session.tokens(), session.n_cached()), (&ids[..], 20));
     }

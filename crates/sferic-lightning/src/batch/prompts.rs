@@ -184,7 +184,7 @@ impl Batch {
         if !reads_experts {
             sequence.resume(prompt);
         }
-        let request = Request { logits: Logits::None, probe: false, dense, experts: reads_experts };
+        let request = Request { logits: Logits::None, probe: false, scores: false, dense, experts: reads_experts };
         let chunk = sequence.longest_step();
         // A step of one text reads what its rows share once.
         while text.len() - sequence.len() > chunk {

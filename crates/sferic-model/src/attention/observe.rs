@@ -4,6 +4,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 use sferic_ops::indexer::index_scores;
 
 use super::{Attention, Queries, Step};
+use crate::cache::Rows;
 
 /// The score of a token that is not seen: far below any real one, and finite.
 const UNSEEN: f32 = -1.0e30;
@@ -52,6 +53,29 @@ impl Attention {
             }
         }
         Observation { attention: Tensor::cat(attention, 0), scores: index.map(|_| Tensor::cat(scores, 0)) }
+    }
+
+    /// The index scores of what tokens have selected that are cached already; nothing in a layer without an indexer of its own.
+    ///
+    /// # Shapes
+    /// - x: `[1, T, D]`, after `input_layernorm`
+    /// - indices: `[1, T, K]`
+    /// - returns: `[1, T, K]`
+    pub(crate) fn selected_scores(&self, x: Tensor<3>, step: &Step, index: &Rows, indices: &Tensor<3, Int>) -> Option<Tensor<3>> {
+        let n_tokens = x.dims()[1];
+        let n_context = step.start + n_tokens;
+        let (indexer, qr) = self.indexer.as_ref().zip(self.query_rows(x.clone()).1)?;
+        let keys = index.upto(n_context)?;
+        let q = indexer.queries(qr, &step.index_rotation, &step.options);
+        let weights = indexer.weights(x);
+        let at_once = (MAX_SCORES / (q.dims()[2] * n_context)).max(1);
+        let blocks = (0..n_tokens).step_by(at_once).map(|first| {
+            let n = at_once.min(n_tokens - first);
+            let (q, weights) = (q.clone().narrow(1, first, n), weights.clone().narrow(1, first, n));
+            let indices = indices.clone().narrow(1, first, n).clamp_min(0);
+            index_scores(q, keys.clone(), weights).gather(2, indices)
+        });
+        Some(Tensor::cat(blocks.collect(), 1))
     }
 
     /// Attention of all heads together, in the absorbed form.

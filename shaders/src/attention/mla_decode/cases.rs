@@ -95,6 +95,24 @@ pub(crate) fn coop_specs(device: &Capabilities) -> Vec<MlaDecode> {
     specs
 }
 
+/// The self-test: what is chosen for caches of every format, selected and dense.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let mut setups = Vec::new();
+    for format in [LatentFormat::F32, LatentFormat::F16, LatentFormat::Fp8] {
+        let spec = |slots| MlaDecode::best(512, 64, 16, format, slots, device);
+        setups.push(setup(spec(Slots::Selected), [2, 16, 70, 200], 2, &[70, 65]));
+        setups.push(setup(spec(Slots::Dense), [1, 16, 130, 130], 2, &[130]));
+        let step = spec(Slots::Selected).in_one_step(2, 16, 70, device);
+        if step != spec(Slots::Selected) {
+            setups.push(setup(step, [2, 16, 70, 200], step.splits(2, 16, 70), &[70, 65]));
+        }
+    }
+    setups.iter().map(|setup| case(setup, device)).collect()
+}
+
 /// The benchmark cases that `device` offers: the shapes of V3.2 (128 heads) and of V2-Lite (16).
 ///
 /// # Errors

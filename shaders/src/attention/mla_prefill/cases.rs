@@ -95,6 +95,24 @@ fn growing(device: &Capabilities) -> Vec<(MlaPrefill, Setup)> {
     fma.into_iter().chain(coop).map(setup).collect()
 }
 
+/// The self-test: what is chosen for caches of every format, selected and dense.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let mut found = Vec::new();
+    for format in [LatentFormat::F32, LatentFormat::F16, LatentFormat::Fp8] {
+        for slots in [Slots::Selected, Slots::Dense] {
+            let spec = MlaPrefill::best(512, 64, 16, format, slots, device);
+            let (c, r, filled, own_tables) = (spec.c, spec.r, &[70, 65, 1][..], false);
+            let [t, h, n_slots, context] = [3, 16, 70, 100];
+            let setup = Setup { c, r, format, slots, t, h, n_slots, context, spread: 2.0, growth: 0.0, filled, own_tables };
+            found.push(case(spec, &setup, device)?);
+        }
+    }
+    Ok(found)
+}
+
 /// The benchmark cases that `device` offers: 2048 selected rows of 65,536 with 128 heads, and short dense contexts with 16.
 ///
 /// # Errors

@@ -23,6 +23,15 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     Ok(found)
 }
 
+/// The self-test: every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let spec = |format| MlaQuery::best(format, 32, 72, 8, Layout::HalfSplit);
+    WeightFormat::ALL.into_iter().map(|format| case(spec(format), 3, 2, device)).collect()
+}
+
 /// The benchmark cases that `device` offers: the queries of V2-Lite (16 heads) and of V3.2 (128).
 ///
 /// # Errors

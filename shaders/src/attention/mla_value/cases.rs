@@ -36,6 +36,15 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     setups.iter().map(|setup| case(setup, device)).collect()
 }
 
+/// The self-test: every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let setup = |format| Setup { spec: MlaValue::best(96, format, 2, 3), t: 2, h: 3, v: 40, n_splits: 5, filled: 4 };
+    WeightFormat::ALL.into_iter().map(|format| case(&setup(format), device)).collect()
+}
+
 /// The benchmark cases that `device` offers: the values of V2-Lite (16 heads) and of V3.2 (128).
 ///
 /// # Errors

@@ -91,6 +91,21 @@ fn tilings(lanes: u32) -> Vec<Tiling> {
     sizes.map(tiling).to_vec()
 }
 
+/// The self-test: what is chosen for one query and for several, with keys of every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let mut found = Vec::new();
+    for keys in [KeyFormat::F32, KeyFormat::F16, KeyFormat::Fp8] {
+        for (heads, dim, t, s, first) in [(16, 128, 1, 200, 199), (4, 64, 5, 400, 318)] {
+            let spec = IndexScores::best(heads, dim, keys, t, device);
+            found.push(case(&Shape { spec, t, s, first, samples: 0, own: &[] }, device)?);
+        }
+    }
+    Ok(found)
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

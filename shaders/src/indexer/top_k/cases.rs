@@ -200,6 +200,27 @@ fn same(out: &Outputs, buffer: usize, expected: &[i32]) -> Result<Worst, String>
     }
 }
 
+/// The self-test: rows with and without ties, in one launch and in two.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let spec = TopK::best(device);
+    let mut found = Vec::new();
+    for rows in [
+        rows("ragged", 100, 2052, &[101, 257, 1023, 2050], |_, _, random| normal(random)),
+        rows("sums of heads", 2048, 8192, &[8192, 4112, 2049], |_, _, random| head_sum(random)),
+        rows("narrow with ties", 500, 8192, &[8192, 7000], |_, _, random| 1.0 + random.below(3) as f32 * 1.2e-7),
+    ] {
+        let params = rows.params();
+        if rows.stride >= 4096 {
+            found.push(case(&rows, spec.split(params, device)?, spec.split_words(params)));
+        }
+        found.push(case(&rows, alone(spec.launch(params, device)?), 0));
+    }
+    Ok(found)
+}
+
 /// The benchmark cases that `device` offers: decode and prefill of long contexts.
 ///
 /// # Errors

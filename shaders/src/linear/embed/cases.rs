@@ -17,6 +17,15 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     Ok(cases)
 }
 
+/// The self-test: every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let params = Params { v: 150, i: 1312, t: 5, y_stride: 1320, y_offset: 4 };
+    WeightFormat::ALL.into_iter().map(|format| case(format, params, device)).collect()
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

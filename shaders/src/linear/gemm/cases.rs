@@ -86,6 +86,20 @@ fn tiles(device: &Capabilities) -> Vec<Tile> {
     tiles
 }
 
+/// The self-test: what is chosen for few rows and for many, in every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let mut cases = Vec::new();
+    for weight in WeightFormat::ALL {
+        for shape in [SHAPES[5], SHAPES[6]] {
+            cases.push(case(Gemm::best(weight, shape.t, shape.o, device), shape, device)?);
+        }
+    }
+    Ok(cases)
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

@@ -79,6 +79,20 @@ fn forms(format: WeightFormat, arithmetic: Arithmetic, device: &Capabilities) ->
     forms.into_iter().map(|spec| Setup { spec: spec.with_steps(params.i, &device.limits), params }).collect()
 }
 
+/// The self-test: what is chosen for one token and for several, in every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let mut setups = Vec::new();
+    for format in WeightFormat::ALL {
+        for params in [Params::dense(1, 130, 416), Params::dense(8, 77, 288)] {
+            setups.push(Setup { spec: Gemv::best(format, &params, device).with_norm(), params });
+        }
+    }
+    setups.into_iter().map(|setup| small_case(setup, device)).collect()
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

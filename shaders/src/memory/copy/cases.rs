@@ -11,6 +11,14 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     [1, 255, 256, 100_001].into_iter().map(|n| case(n, device)).collect()
 }
 
+/// The self-test: a mebibyte, and a part of a workgroup.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    Ok(vec![case((1 << 16) + 1, device)?])
+}
+
 /// The benchmark cases that `device` offers: 64 MiB each way, within the base tier's binding.
 ///
 /// # Errors

@@ -34,6 +34,22 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     Ok(cases)
 }
 
+/// The self-test: what is chosen for every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let (t, shape) = SHAPES[3];
+    let mut cases = Vec::new();
+    for format in WeightFormat::ALL {
+        let spec = Down::best(shape, format, device);
+        for spec in [Some(spec), spec.packed().filter(|_| device.features.dp4a)].into_iter().flatten() {
+            cases.push(case(t, spec, device)?);
+        }
+    }
+    Ok(cases)
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

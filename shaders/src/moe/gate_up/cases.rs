@@ -66,6 +66,23 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     Ok(cases)
 }
 
+/// The self-test: what is chosen for every format, and a choice of the experts.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let mut cases = Vec::new();
+    let (t, shape, norm) = SHAPES[3];
+    for format in WeightFormat::ALL {
+        cases.push(case(t, GateUp::best(shape, format, format, norm, device), device)?);
+    }
+    let (shape, route) = CHOOSING[0];
+    if let Some(spec) = GateUp::best(shape, WeightFormat::Q4, WeightFormat::Q4, true, device).choosing(route, device) {
+        cases.push(choosing_case(3, spec, route, device)?);
+    }
+    Ok(cases)
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

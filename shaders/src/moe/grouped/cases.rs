@@ -57,6 +57,21 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     Ok(cases)
 }
 
+/// The self-test: what is chosen for every format.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let (t, shape) = SHAPES[1];
+    let mut cases = Vec::new();
+    for format in WeightFormat::ALL {
+        for part in [Part::GateUp, Part::Down] {
+            cases.push(case(t, Grouped::best(part, shape, format, device), device)?);
+        }
+    }
+    Ok(cases)
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

@@ -37,6 +37,17 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     random.chain([degenerate(device)]).collect()
 }
 
+/// The self-test: models of three families.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    [SHAPES[0], SHAPES[2], SHAPES[4]]
+        .iter()
+        .map(|&(t, e, shared, rule)| case(t, Route { n_experts: e, n_shared: shared, rule }, device))
+        .collect()
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

@@ -16,6 +16,15 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     SHAPES.iter().map(|&(n, e, tile, used)| case(n, Sort { n_experts: e, tile }, used, device)).collect()
 }
 
+/// The self-test: few experts and many.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let [_, few, _, _, many, _] = SHAPES;
+    [few, many].iter().map(|&(n, e, tile, used)| case(n, Sort { n_experts: e, tile }, used, device)).collect()
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

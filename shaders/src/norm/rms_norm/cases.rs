@@ -15,6 +15,14 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     SHAPES.iter().map(|&(n, d)| case(n, d, device)).collect()
 }
 
+/// The self-test: a ragged row and wide ones.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    [(5, 257), (4, 1536)].iter().map(|&(n, d)| case(n, d, device)).collect()
+}
+
 /// The benchmark cases that `device` offers.
 ///
 /// # Errors

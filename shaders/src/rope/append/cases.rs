@@ -48,6 +48,22 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     shapes.into_iter().map(|(shape, t)| case(spec(shape, device), t, t, device)).collect()
 }
 
+/// The self-test: latents and keys of every format, with and without queries.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    use Format::{F16, F32, Fp8};
+    use Layout::{HalfSplit, Interleaved};
+    let index = |heads, dim, format, hadamard| Some(Index { heads, dim, layout: HalfSplit, format, hadamard });
+    let shapes = [
+        ((6, 48, 128, 16, Interleaved, F16, index(4, 32, F16, false)), 5),
+        ((5, 24, 384, 64, Interleaved, Fp8, index(3, 128, Fp8, true)), 3),
+        ((0, 48, 128, 16, Interleaved, F32, index(4, 32, F32, false)), 5),
+    ];
+    shapes.into_iter().map(|(shape, t)| case(spec(shape, device), t, t, device)).collect()
+}
+
 /// The benchmark cases that `device` offers: shapes of DeepSeek-V3.2.
 ///
 /// # Errors

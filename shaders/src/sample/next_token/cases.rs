@@ -98,6 +98,18 @@ pub fn cases(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
     runs.into_iter().map(|(t, v, logits, settings, adjusted)| case(t, v, logits, settings, adjusted, 4, device)).collect()
 }
 
+/// The self-test: the most likely token, and draws behind every filter.
+///
+/// # Errors
+/// A launch that a case asks for is refused.
+pub fn quick(device: &Capabilities) -> Result<Vec<Case>, KernelError> {
+    let all = Settings { temperature: 1.3, top_k: 50, top_p: 0.9, min_p: 0.02, ..PLAIN };
+    [(3, 511, Logits::Model, Settings::GREEDY), (2, 8191, Logits::Model, all)]
+        .into_iter()
+        .map(|(t, v, logits, settings)| case(t, v, logits, settings, false, 4, device))
+        .collect()
+}
+
 /// The benchmark cases that `device` offers: the vocabulary of DeepSeek-V3.2.
 ///
 /// # Errors
