@@ -10,6 +10,7 @@ mod bench;
 mod engine;
 #[cfg(target_arch = "wasm32")]
 mod files;
+#[cfg(target_arch = "wasm32")]
 mod verify;
 
 #[cfg(target_arch = "wasm32")]
