@@ -203,11 +203,13 @@ impl Engine {
     }
 }
 
-/// Makes the browser compile what a first question needs, by a short reply that nobody sees.
+/// Makes the browser compile the programs of a step, by a single token that nobody sees. It reads all weights: what the device could not
+/// hold shows here.
 async fn compile(engine: &sferic_engine::Engine) -> Result<(), sferic_engine::EngineError> {
-    let mut chat = engine.chat(ChatOptions::default())?;
-    let mut turn = chat.say("Hello", SamplingParams { max_tokens: Some(2), ..engine.default_sampling() })?;
-    while let Some(event) = turn.next().await {
+    let mut session = engine.session();
+    let mut token =
+        session.generate(&[0], SamplingParams { temperature: 0.0, max_tokens: Some(1), ..SamplingParams::default() })?;
+    while let Some(event) = token.next().await {
         event?;
     }
     Ok(())

@@ -103,6 +103,15 @@ test('a server without ranges that compresses', async () => {
   await context.close();
 });
 
+test('a server that shows no length of a part', async () => {
+  const server = await serve(demoFiles(), { isShy: true });
+  const { context, page } = await visit(server);
+  await ready(page);
+  assert.ok(ranges(server).length > 1, `${ranges(server)}`);
+  assert.equal(await ask(page, QUESTION), ANSWER);
+  await context.close();
+});
+
 test('a download that breaks off goes on with the pieces that are missing', async () => {
   const server = await serve(demoFiles(), { limit: (name, begin) => (name === 'model.safetensors' && begin >= 5 * PIECE ? 1e6 : Infinity), rate: 60e6 });
   const { context, page } = await visit(server);

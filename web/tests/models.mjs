@@ -72,7 +72,7 @@ export function hugeFiles() {
 
 /**
  * Serves files to any page. `log` has the name and the range of every request, `load` how many were answered at a time. `hasRanges` is whether ranges are answered;
- * `isZipped` whether small files are sent compressed, `limit(name, begin)` says after how many bytes an answer breaks off, `rate` how many bytes go out in a second.
+ * `isZipped` whether small files are sent compressed, `isShy` whether the page may read no more headers than it must, `limit(name, begin)` says after how many bytes an answer breaks off, `rate` how many bytes go out in a second.
  */
 export async function serve(files, options = {}) {
   const log = [];
@@ -83,6 +83,7 @@ export async function serve(files, options = {}) {
     const range = request.headers.range?.match(/bytes=(\d+)-(\d*)/);
     if (request.method === 'GET') log.push({ name, range: range?.[0].slice(6) });
     const headers = { 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': 'Content-Range, ETag', ETag: `"${options.version ?? 1}"` };
+    if (options.isShy) delete headers['Access-Control-Expose-Headers'];
     if (!file) return response.writeHead(404, headers).end();
     if (options.isZipped && name.endsWith('.json')) {
       const zipped = gzipSync(file);

@@ -94,9 +94,7 @@ impl Storage {
             Storage::Ranges(source) => {
                 let n_bytes = range.end.saturating_sub(range.start);
                 let n_bytes = usize::try_from(n_bytes).ok().filter(|_| range.end <= source.size_bytes()).ok_or_else(beyond)?;
-                let mut buffer = Vec::new();
-                buffer.try_reserve_exact(n_bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-                buffer.resize(n_bytes, 0);
+                let mut buffer = vec![0; n_bytes];
                 source.read(range.start, &mut buffer)?;
                 return Ok(Cow::Owned(buffer));
             }

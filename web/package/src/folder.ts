@@ -1,4 +1,4 @@
-import { readNow, type WeightFile } from './ranges';
+import { Ranges, type WeightFile } from './ranges';
 import { RemoteFile } from './remote';
 import { ModelStore, type StoredFolder } from './store';
 import type { Progress } from './types';
@@ -156,7 +156,8 @@ export class PickedFolder implements Folder {
     return names.map((name) => {
       const file = this.files.get(name);
       if (!file) throw new Error(`${this.where}: ${INDEX} names ${name}, which is missing. Pick the whole folder.`);
-      return { name, bytes: file.size, read: (begin, bytes) => readNow(file, begin, bytes) };
+      const ranges = new Ranges(file);
+      return { name, bytes: file.size, read: (begin, bytes) => ranges.read(begin, bytes) };
     });
   }
 

@@ -1,4 +1,4 @@
-import { readNow, type WeightFile } from './ranges';
+import { Ranges, type WeightFile } from './ranges';
 import { PIECE_BYTES, pieceBytes, pieceCount, type StoredFile, type StoredFolder } from './store';
 
 /** Pieces of one request. */
@@ -21,7 +21,7 @@ export class RemoteFile {
   /** Pieces whose bytes are as they were fetched. */
   private pieces: (Blob | 'stored' | undefined)[] = [];
   private hasRanges = true;
-  private joined: Blob | undefined;
+  private ranges: Ranges | undefined;
   /** Done when a file that has changed is out of the store. */
   private dropped: Promise<void> | undefined;
   private readonly abort = new AbortController();
@@ -154,13 +154,13 @@ export class RemoteFile {
   /** Ends writing, so that what is stored can be read. */
   async close(): Promise<void> {
     await this.stored?.close();
-    this.joined = undefined;
+    this.ranges = undefined;
   }
 
   weights(): WeightFile {
     const read = (begin: number, bytes: number) => {
-      this.joined ??= this.blob();
-      return readNow(this.joined, begin, bytes);
+      this.ranges ??= new Ranges(this.blob());
+      return this.ranges.read(begin, bytes);
     };
     return { name: this.name, bytes: this.bytes, read };
   }

@@ -5,6 +5,8 @@ import type { WeightFile } from './ranges';
 import { ModelStore } from './store';
 import type { EngineInfo, Progress } from './types';
 
+/** The shortest time between two words on how far a load is: drawing them takes the processor that the load needs. */
+const PROGRESS_MS = 100;
 /** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
 const YIELD_MS = 12;
 
@@ -70,7 +72,13 @@ async function answer(request: Request): Promise<void> {
 async function load({ id, model, files, device, context, keep }: Request & { type: 'load' }): Promise<EngineInfo> {
   const abort = new AbortController();
   cancels.set(id, () => abort.abort());
-  const say = (progress: Progress) => post({ id, type: 'progress', progress });
+  let last: { phase: string; at: number } | undefined;
+  const say = (progress: Progress) => {
+    const now = performance.now();
+    if (last && last.phase === progress.phase && now - last.at < PROGRESS_MS && progress.loaded !== progress.total) return;
+    last = { phase: progress.phase, at: now };
+    post({ id, type: 'progress', progress });
+  };
   await init();
   const options = JSON.stringify({ device, ...(context && { context }) });
   const fetchAll = async (): Promise<Opened> => fetchModel(await UrlFolder.open(model, keep, abort.signal, say), options);
