@@ -49,15 +49,15 @@ test('a feature whose kernels are wrong is found once, left out and remembered',
   assert.match(await page.locator('#failures li').first().innerText(), /linear\/gemv\[q8.*is .*, expected/);
   await ready(page);
   assert.match(await ask(page, 'What is 17 + 25?'), /17 \+ 25 = 42/);
-  assert.equal(await packed(page), 0, 'the engine was opened without packed products');
   await page.close();
 
   const again = await openPage(context, site.url, { device: 'gpu', settings: { 'max-tokens': '12' } });
   await ready(again);
   await again.click('#settings-button');
   await again.locator('#verdict').getByText(/none without dp4a/).waitFor();
-  assert.match(await ask(again, 'What is 17 + 25?'), /17 \+ 25 = 42/);
-  assert.equal(await packed(again), 0);
+  // A prompt of few tokens, which takes packed products where it may.
+  await ask(again, 'Hi');
+  assert.equal(await packed(again), 0, 'the engine was opened without packed products');
   assert.equal(again.workers().length, 1, 'nothing is checked again');
   await context.close();
 });

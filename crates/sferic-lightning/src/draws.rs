@@ -122,7 +122,9 @@ impl Draws {
             }
             None => self.begin(sequence, tokens).await?,
         };
-        let next = if go_on { self.run_ahead(sequence, begun.turn).await? } else { None };
+        // A step that has to be compiled first would hold back the token that is there.
+        let is_ready = go_on && self.model.is_recorded(self.model.key(sequence.len(), 1, self.request()));
+        let next = if is_ready { self.run_ahead(sequence, begun.turn).await? } else { None };
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&begun.state.bytes(self.model.device()).await?);
         let mut experts = begun.before;
         append(&mut experts, self.model.experts(begun.experts, begun.rows).await?);

@@ -283,6 +283,12 @@ impl Model {
         }
     }
 
+    /// Whether a step is recorded and so compiled.
+    pub(crate) fn is_recorded(&self, key: Key) -> bool {
+        let state = self.state();
+        state.generation == state.caches.generation && state.recorded.contains_key(&key)
+    }
+
     /// The step of `key`, recorded on the caches' present buffers.
     pub(crate) async fn recorded(&self, key: Key) -> Result<Arc<Recorded>, ModelError> {
         loop {

@@ -12,6 +12,8 @@ import { keepVerdict, storedVerdict } from './verdicts';
 const PROGRESS_MS = 100;
 /** How long a reply may hold this worker before messages of the page, such as to end it, have their turn. */
 const YIELD_MS = 12;
+/** Two frames, in which the page paints the first word before the device compiles what the next one needs. */
+const PAINT_MS = 34;
 
 let engine: WasmEngine | undefined;
 let panic = '';
@@ -212,9 +214,15 @@ async function complete({ id, request }: Request & { type: 'complete' }): Promis
   const canceller = engine.canceller();
   cancels.set(id, () => canceller.cancel());
   let lastTurn = performance.now();
+  let isPainted = false;
   try {
     await engine.complete(JSON.stringify(request), (line: string) => {
-      post({ id, type: 'event', event: JSON.parse(line) as EngineEvent });
+      const event = JSON.parse(line) as EngineEvent;
+      post({ id, type: 'event', event });
+      if (event.event === 'text' && !isPainted) {
+        isPainted = true;
+        return new Promise<void>((resolve) => setTimeout(resolve, PAINT_MS));
+      }
       if (performance.now() - lastTurn < YIELD_MS) return undefined;
       return turn().then(() => {
         lastTurn = performance.now();

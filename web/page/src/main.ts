@@ -102,7 +102,8 @@ async function answer(question: talk.Turn | undefined): Promise<void> {
     const chunks = engine.chat.completions.create({ messages, ...settings.request, stream: true }, { signal: stop.signal });
     for await (const chunk of chunks) {
       take(reply, chunk);
-      if (performance.now() - lastDrawn > FRAME_MS) {
+      // Progress of the prompt draws nothing here: the first word, right behind it, must not wait for the second.
+      if (chunk.choices[0].delta.content && performance.now() - lastDrawn > FRAME_MS) {
         view.update(reply);
         lastDrawn = performance.now();
       }
