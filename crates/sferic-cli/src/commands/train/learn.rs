@@ -24,9 +24,8 @@ pub fn specialists(place: &Place<'_>) -> Result<bool> {
             starts.push(start.clone());
             continue;
         };
-        if !(place.options.resume && cold.is_finished(Stage::Sft))
-            && !train_stage(&place.until(started), &cold, Stage::Sft, &specialist.name)?
-        {
+        let is_learned = place.options.resume && cold.is_finished(Stage::Sft);
+        if !is_learned && !train_stage(&place.until(started), &cold, Stage::Sft, &specialist.name)? {
             return Ok(false);
         }
         starts.push(cold.folder(Stage::Sft).join("model"));
