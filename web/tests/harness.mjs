@@ -50,3 +50,18 @@ export async function ask(page, question) {
 export async function reply(page) {
   return (await page.locator('.message.assistant .body').last().innerText()).trim();
 }
+
+/** The turn that the page has kept last. */
+export async function lastTurn(page) {
+  return page.evaluate(async () => {
+    const all = await new Promise((resolve) => {
+      const request = indexedDB.open('keyval-store');
+      request.onsuccess = () => {
+        const kept = request.result.transaction('keyval').objectStore('keyval').getAll();
+        kept.onsuccess = () => resolve(kept.result);
+      };
+    });
+    const { turns, leaf } = all.sort((a, b) => b.changed - a.changed)[0];
+    return turns[leaf];
+  });
+}

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { ask, open, openPage, ready, reply } from './harness.mjs';
+import { ask, lastTurn, open, openPage, ready, reply } from './harness.mjs';
 
 let site;
 before(async () => (site = await open()));
@@ -271,17 +271,7 @@ test('the same tokens as the native program on ten prompts', async () => {
     await page.click('#new');
     await ask(page, prompt);
     const native = execFileSync(program, ['generate', '--device', 'cpu', '--temperature', '0', '--max-tokens', '24', '--chat', prompt], { encoding: 'utf8' });
-    const shown = await page.evaluate(async () => {
-      const all = await new Promise((resolve) => {
-        const request = indexedDB.open('keyval-store');
-        request.onsuccess = () => {
-          const kept = request.result.transaction('keyval').objectStore('keyval').getAll();
-          kept.onsuccess = () => resolve(kept.result);
-        };
-      });
-      const { turns, leaf } = all.sort((a, b) => b.changed - a.changed)[0];
-      return turns[leaf].content;
-    });
+    const { content: shown } = await lastTurn(page);
     assert.equal(shown.trim(), native.trim(), prompt);
   }
   await context.close();

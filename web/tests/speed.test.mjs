@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { ask, open, openPage, ready } from './harness.mjs';
+import { ask, lastTurn, open, openPage, ready } from './harness.mjs';
 
 let site;
 before(async () => (site = await open()));
@@ -35,7 +35,7 @@ test('decode on WebGPU beside the native program on the same adapter', { skip: !
   for (let round = 0; round < 2; round++) {
     await page.click('#new');
     await ask(page, QUESTION);
-    const usage = await lastUsage(page);
+    const { usage } = await lastTurn(page);
     assert.equal(usage.completion_tokens, TOKENS);
     rates.browser.push(rate(usage));
     const beside = native();
@@ -46,18 +46,3 @@ test('decode on WebGPU beside the native program on the same adapter', { skip: !
   console.log(`decode on SwiftShader: ${browser.toFixed(2)} tokens/s in the browser, ${program.toFixed(2)} in the native program: ${((100 * browser) / program).toFixed(0)} %`);
   await context.close();
 });
-
-/** What the reply that was written last has taken. */
-function lastUsage(page) {
-  return page.evaluate(async () => {
-    const all = await new Promise((resolve) => {
-      const request = indexedDB.open('keyval-store');
-      request.onsuccess = () => {
-        const kept = request.result.transaction('keyval').objectStore('keyval').getAll();
-        kept.onsuccess = () => resolve(kept.result);
-      };
-    });
-    const { turns, leaf } = all.sort((a, b) => b.changed - a.changed)[0];
-    return turns[leaf].usage;
-  });
-}
