@@ -125,8 +125,8 @@ pub fn run_with(
     Ok(Outcome { step: run.step, model: Some(folder) })
 }
 
-/// Trains a specialist for each domain, each from its own of the `starts`; each has a folder of its name in `output`. Finished ones are left alone when the run is
-/// resumed. Returns the folders of their models, or fewer where time ran out.
+/// Trains a specialist for each domain, each from its own of the `starts`; each has a folder of its name in `output`. Finished ones are left alone
+/// when the run is resumed. Returns the folders of their models, or fewer where time ran out.
 ///
 /// # Errors
 /// As [`run`].
