@@ -45,6 +45,11 @@ fn default_packed_len() -> usize {
 }
 
 impl ChatConfig {
+    /// Returns the names of the sources.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.sources.iter().map(|source| source.name.as_str()).collect()
+    }
+
     /// Checks the values; `key` is the table's path in the file.
     ///
     /// # Errors

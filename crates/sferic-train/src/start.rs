@@ -9,8 +9,9 @@ use sferic_weights::Checkpoint;
 
 use crate::TrainError;
 use crate::checkpoint;
-use crate::config::{RunConfig, Stage};
+use crate::config::{RunConfig, Stage, Step};
 use crate::dataset::hash_file;
+use crate::export::is_exported;
 use crate::init::{FolderWeights, RandomWeights};
 
 /// Where a stage gets its first weights.
@@ -20,7 +21,7 @@ enum Origin {
     Seed,
     /// A model folder from outside the run.
     Folder(PathBuf),
-    /// An earlier stage: its newest checkpoint, or its model folder where there are no checkpoints any more.
+    /// An earlier stage: its newest checkpoint, or its model folder where there are no checkpoints any more; or the model of a specialist.
     Earlier(PathBuf),
 }
 
@@ -88,6 +89,14 @@ pub(crate) fn first_model(run: &RunConfig, stage: Stage, config: &Config, device
 }
 
 fn origin(run: &RunConfig, stage: Stage) -> Result<Origin, TrainError> {
+    if let Some(name) = run.specialist_before(stage) {
+        let model = run.folder(Step::Specialists).join(name).join("model");
+        if !is_exported(&model) {
+            let expected = format!("the specialist `{name}`; run `sferic train specialists` first");
+            return Err(TrainError::config("distill.from", expected, format!("no model in {}", model.display())));
+        }
+        return Ok(Origin::Earlier(model));
+    }
     let Some(before) = run.before(stage) else {
         return Ok(run.init_from.clone().map_or(Origin::Seed, Origin::Folder));
     };
@@ -154,5 +163,56 @@ impl TensorSource for WithIndexer<'_> {
             return self.random.tensor(spec);
         }
         self.folder.tensor(spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const RUN: &str = r#"
+init_from = "base"
+output = "run"
+model = "config.json"
+[data]
+root = "corpus"
+folder = "data"
+tokenizer = "tokenizer.json"
+[[data.sources]]
+name = "sums"
+format = "tasks"
+weight = 1.0
+[[specialists]]
+name = "math"
+[specialists.grpo]
+steps = 1
+lr = 1e-5
+[distill]
+from = "math"
+[distill.collect]
+n_conversations = 1
+[distill.train]
+steps = 1
+seq_len = 1024
+batch_size = 1
+lr = 1e-3
+"#;
+
+    #[test]
+    fn one_model_of_the_specialists_starts_from_the_one_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let parse = |text: &str| RunConfig::parse(text, &folder.path().join("run.toml")).unwrap();
+        let run = parse(RUN);
+        let error = origin(&run, Stage::Distill).unwrap_err().to_string();
+        assert!(error.contains("`distill.from`") && error.contains("sferic train specialists"), "{error}");
+        let model = folder.path().join("run/specialists/math/model");
+        std::fs::create_dir_all(&model).unwrap();
+        // The last file of a model.
+        std::fs::write(model.join("generation_config.json"), "{}").unwrap();
+        assert_eq!(origin(&run, Stage::Distill).unwrap(), Origin::Earlier(model));
+        let base = folder.path().join("base");
+        assert_eq!(origin(&parse(&RUN.replace("from = \"math\"", "")), Stage::Distill).unwrap(), Origin::Folder(base));
     }
 }

@@ -5,6 +5,7 @@
 mod stage;
 mod steps;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -72,11 +73,15 @@ pub struct RunConfig {
 pub struct DistillTable {
     /// What they are asked.
     pub collect: DistillConfig,
-    /// How the model learns it. It starts from what the specialists started from.
+    /// The specialist that the model starts from; what all specialists started from when absent.
+    pub from: Option<String>,
+    /// How the model learns it.
     pub train: StageConfig,
     /// Share of the tokens that comes from `[chats]`, so that the model keeps what no specialist has said.
     #[serde(default = "default_chats_share")]
     pub chats_share: f64,
+    /// Share of each source of `[chats]` in that; the sources' own weights when absent.
+    pub chats_mix: Option<BTreeMap<String, f64>>,
 }
 
 /// Corpus files and where their tokens go.

@@ -283,7 +283,7 @@ impl StageConfig {
     }
 }
 
-fn check_mix(key: &str, mix: &BTreeMap<String, f64>, source_names: &[&str]) -> Result<(), TrainError> {
+pub(super) fn check_mix(key: &str, mix: &BTreeMap<String, f64>, source_names: &[&str]) -> Result<(), TrainError> {
     for (name, weight) in mix {
         let key = format!("{key}.{name}");
         if !source_names.contains(&name.as_str()) {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{RunConfig, Stage};
+use super::stage::check_mix;
+use super::{DistillTable, RunConfig, Stage};
 use crate::TrainError;
 use crate::chat_data::ChatConfig;
 use crate::corpus::SourceConfig;
@@ -108,10 +109,8 @@ impl RunConfig {
         let (Some(sft), Some(chats)) = (&specialist.sft, &self.chats) else { return Ok(None) };
         let start = self.start_of(Step::Specialists)?;
         let output = self.folder(Step::Specialists).join(&specialist.name);
-        let mut chats = ChatConfig { folder: output.join("chats"), ..chats.clone() };
-        if let Some(mix) = &sft.mix {
-            chats.sources.iter_mut().for_each(|source| source.weight = mix.get(&source.name).copied().unwrap_or(0.0));
-        }
+        let chats =
+            ChatConfig { folder: output.join("chats"), sources: mixed(&chats.sources, sft.mix.as_ref()), ..chats.clone() };
         Ok(Some(Self {
             output,
             model: start.join("config.json"),
@@ -190,12 +189,17 @@ impl RunConfig {
         }
         let mut chats = ChatConfig { folder, packed_len: self.chats.as_ref().map_or(1024, |chats| chats.packed_len), sources };
         if let Some(others) = &self.chats {
-            let total: f64 = others.sources.iter().map(|source| source.weight).sum();
-            let weighed =
-                |source: &SourceConfig| SourceConfig { weight: source.weight / total * distill.chats_share, ..source.clone() };
-            chats.sources.extend(others.sources.iter().filter(|source| source.weight > 0.0).map(weighed));
+            let others = mixed(&others.sources, distill.chats_mix.as_ref());
+            let total: f64 = others.iter().map(|source| source.weight).sum();
+            let weighed = |source: SourceConfig| SourceConfig { weight: source.weight / total * distill.chats_share, ..source };
+            chats.sources.extend(others.into_iter().filter(|source| source.weight > 0.0).map(weighed));
         }
         Ok(chats)
+    }
+
+    /// Returns the specialist whose model a stage starts from, if there is one.
+    pub(crate) fn specialist_before(&self, stage: Stage) -> Option<&str> {
+        self.distill.as_ref().filter(|_| stage == Stage::Distill)?.from.as_deref()
     }
 
     fn check_cold_start(&self, specialist: &SpecialistConfig) -> Result<(), TrainError> {
@@ -204,17 +208,29 @@ impl RunConfig {
         let Some(chats) = &self.chats else {
             return Err(TrainError::config("chats", format!("a table with the conversations of `{table}`"), "none"));
         };
-        let names: Vec<&str> = chats.sources.iter().map(|source| source.name.as_str()).collect();
-        sft.check(&table, Stage::Sft, &names)?;
-        let is_some = |mix: &BTreeMap<String, f64>| mix.values().any(|weight| *weight > 0.0);
-        if sft.mix.as_ref().is_some_and(|mix| !is_some(mix)) {
-            return Err(TrainError::config(&format!("{table}.mix"), "a source with a share above 0", "none"));
-        }
+        sft.check(&table, Stage::Sft, &chats.names())?;
+        check_some(&format!("{table}.mix"), sft.mix.as_ref())?;
         if !sft.phases.is_empty() || sft.context.is_some() || sft.from.is_some() {
             let expected = "a stage without `phases`, `context` and `from`: it starts where all specialists do, and its shares hold throughout";
             return Err(TrainError::config(&table, expected, "one of them"));
         }
         Ok(())
+    }
+
+    fn check_distilled(&self, distill: &DistillTable) -> Result<(), TrainError> {
+        if let Some(from) = &distill.from {
+            let names: Vec<&str> = self.specialists.iter().map(|specialist| specialist.name.as_str()).collect();
+            if !names.contains(&from.as_str()) {
+                return Err(TrainError::config("distill.from", format!("a specialist: {}", names.join(", ")), from.as_str()));
+            }
+            if distill.train.from.is_some() {
+                return Err(TrainError::config("distill.train.from", "nothing beside `distill.from`", "a stage"));
+            }
+        }
+        let Some(mix) = &distill.chats_mix else { return Ok(()) };
+        let names = self.chats.as_ref().map_or_else(Vec::new, ChatConfig::names);
+        check_mix("distill.chats_mix", mix, &names)?;
+        check_some("distill.chats_mix", Some(mix))
     }
 
     pub(super) fn check_steps(&self) -> Result<(), TrainError> {
@@ -234,10 +250,24 @@ impl RunConfig {
                 let found = distill.chats_share.to_string();
                 return Err(TrainError::config("distill.chats_share", "0 to below 1", found));
             }
+            self.check_distilled(distill)?;
         }
         if let Some(grpo) = &self.grpo {
             grpo.check("grpo")?;
         }
         self.eval.as_ref().map_or(Ok(()), crate::eval::EvalConfig::check)
     }
+}
+
+/// Returns the sources with the shares of a mix, in which what is not named has none.
+fn mixed(sources: &[SourceConfig], mix: Option<&BTreeMap<String, f64>>) -> Vec<SourceConfig> {
+    let weight = |source: &SourceConfig| mix.map_or(source.weight, |mix| mix.get(&source.name).copied().unwrap_or(0.0));
+    sources.iter().map(|source| SourceConfig { weight: weight(source), ..source.clone() }).collect()
+}
+
+fn check_some(key: &str, mix: Option<&BTreeMap<String, f64>>) -> Result<(), TrainError> {
+    if mix.is_some_and(|mix| mix.values().all(|share| *share == 0.0)) {
+        return Err(TrainError::config(key, "a source with a share above 0", "none"));
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const GOOD: &str = r#"
+const DATA: &str = r#"
 output = "run"
 model = "config.json"
 [data]
@@ -14,6 +14,9 @@ name = "stories"
 path = "stories.txt.xz"
 format = "text"
 weight = 1.0
+"#;
+
+const PRETRAIN: &str = r#"
 [pretrain]
 steps = 10
 seq_len = 8
@@ -21,6 +24,11 @@ batch_size = 2
 lr = 1e-3
 min_lr = 1e-4
 "#;
+
+/// A run of one stage.
+fn good() -> String {
+    format!("{DATA}{PRETRAIN}")
+}
 
 const CHATS: &str = r#"
 [chats]
@@ -37,7 +45,7 @@ fn parse(text: &str) -> Result<RunConfig, TrainError> {
 
 #[test]
 fn paths_are_relative_to_the_file_and_defaults_hold() {
-    let config = parse(GOOD).unwrap();
+    let config = parse(&good()).unwrap();
     assert_eq!(config.output, Path::new("somewhere/run"));
     assert_eq!(config.data.tokenizer, Path::new("somewhere/tokenizer.json"));
     let pretrain = config.stage(Stage::Pretrain).unwrap();
@@ -78,8 +86,8 @@ fn each_bad_value_is_named() {
         ("format = \"text\"", "format = \"tasks\"\ntasks = { n = 0 }", "data.sources.stories.tasks.n"),
         ("path = \"stories.txt.xz\"", "", "data.sources.stories.path"),
     ] {
-        let text = GOOD.replacen(from, to, 1);
-        assert_ne!(text, GOOD, "{from}");
+        let text = good().replacen(from, to, 1);
+        assert_ne!(text, good(), "{from}");
         let error = parse(&text).unwrap_err().to_string();
         assert!(error.contains(&format!("`{key}`")), "{to}: {error}");
     }
@@ -87,39 +95,21 @@ fn each_bad_value_is_named() {
 
 #[test]
 fn conversations_are_checked_and_lie_beside_the_file() {
-    let config = parse(&format!("{GOOD}{CHATS}")).unwrap();
+    let config = parse(&format!("{}{CHATS}", good())).unwrap();
     assert_eq!(config.chats.unwrap().folder, Path::new("somewhere/chats"));
     for (from, to, key) in [
         ("weight = 1.0", "weight = 0.0", "chats.sources"),
         ("weight = 1.0", "weight = 1.0\nsmall_talk = { n = 0 }", "chats.sources.talk.small_talk.n"),
         ("folder = ", "packed_len = 100\nfolder = ", "chats.packed_len"),
     ] {
-        let error = parse(&format!("{GOOD}{}", CHATS.replacen(from, to, 1))).unwrap_err().to_string();
+        let error = parse(&format!("{}{}", good(), CHATS.replacen(from, to, 1))).unwrap_err().to_string();
         assert!(error.contains(&format!("`{key}`")), "{to}: {error}");
     }
-    let error = parse(&format!("{GOOD}[sft]\nsteps = 1\nseq_len = 8\nbatch_size = 1\nlr = 1e-3\n")).unwrap_err().to_string();
+    let error = parse(&format!("{}[sft]\nsteps = 1\nseq_len = 8\nbatch_size = 1\nlr = 1e-3\n", good())).unwrap_err().to_string();
     assert!(error.contains("`chats`"), "{error}");
 }
 
 const SPECIALIST: &str = r#"
-init_from = "base"
-output = "run"
-model = "config.json"
-[data]
-root = "corpus"
-folder = "data"
-tokenizer = "tokenizer.json"
-[[data.sources]]
-name = "stories"
-path = "stories.txt.xz"
-format = "text"
-weight = 1.0
-[chats]
-folder = "chats"
-[[chats.sources]]
-name = "talk"
-format = "small_talk"
-weight = 1.0
 [[chats.sources]]
 name = "sums"
 format = "tasks"
@@ -137,9 +127,15 @@ steps = 1
 lr = 1e-5
 "#;
 
+/// A run that starts from a folder, with `CHATS` and a specialist.
+fn specialist() -> String {
+    format!("init_from = \"base\"{DATA}{CHATS}{SPECIALIST}")
+}
+
 #[test]
 fn a_specialist_begins_with_conversations_of_its_own() {
-    let config = parse(SPECIALIST).unwrap();
+    let specialist = specialist();
+    let config = parse(&specialist).unwrap();
     let cold = config.cold_start(&config.specialists[0]).unwrap().unwrap();
     assert_eq!(cold.folder(Stage::Sft), Path::new("somewhere/run/specialists/math/sft"));
     assert_eq!(
@@ -152,10 +148,8 @@ fn a_specialist_begins_with_conversations_of_its_own() {
     // Tokens of other conversations lie in the folder of the run.
     assert_ne!(chats.folder, config.chats.as_ref().unwrap().folder);
 
-    let without = SPECIALIST
-        .replace("[specialists.sft]", "[specialists.grpo]")
-        .replace("mix = { sums = 0.75 }\n[specialists.grpo]\nsteps = 1\nlr = 1e-5", "");
-    let without = parse(&without.replace("seq_len = 1024\nbatch_size = 2\n", "")).unwrap();
+    let (table, grpo) = (specialist.find("[specialists.sft]").unwrap(), specialist.find("[specialists.grpo]").unwrap());
+    let without = parse(&format!("{}{}", &specialist[..table], &specialist[grpo..])).unwrap();
     assert!(without.cold_start(&without.specialists[0]).unwrap().is_none());
     for (from, to, key) in [
         ("steps = 3", "steps = 0", "specialists.math.sft.steps"),
@@ -164,17 +158,55 @@ fn a_specialist_begins_with_conversations_of_its_own() {
         ("mix = { sums = 0.75 }", "context = 4096", "specialists.math.sft"),
         ("[[chats.sources]]\nname = \"talk\"", "[[chats.sources]]\nname = \"sums\"", "chats.sources.sums.name"),
     ] {
-        let error = parse(&SPECIALIST.replace(from, to)).unwrap_err();
+        let error = parse(&specialist.replace(from, to)).unwrap_err();
         assert!(matches!(&error, TrainError::ConfigValue { key: found, .. } if found == key), "{to}: {error}");
     }
-    let chats = SPECIALIST.find("[chats]").unwrap()..SPECIALIST.find("[[specialists]]").unwrap();
-    let error = parse(&SPECIALIST.replace(&SPECIALIST[chats], "")).unwrap_err().to_string();
+    let chats = specialist.find("[chats]").unwrap()..specialist.find("[[specialists]]").unwrap();
+    let error = parse(&format!("{}{}", &specialist[..chats.start], &specialist[chats.end..])).unwrap_err().to_string();
     assert!(error.contains("specialists.math.sft"), "{error}");
+}
+
+const DISTILL: &str = r#"
+[distill]
+from = "math"
+chats_share = 0.5
+chats_mix = { sums = 3.0, talk = 1.0 }
+[distill.collect]
+n_conversations = 4
+[distill.train]
+steps = 3
+seq_len = 1024
+batch_size = 2
+lr = 1e-3
+"#;
+
+#[test]
+fn one_model_starts_from_a_specialist_and_mixes_the_conversations() {
+    let text = format!("{}{DISTILL}", specialist());
+    let folder = tempfile::tempdir().unwrap();
+    let config = RunConfig::parse(&text, &folder.path().join("run.toml")).unwrap();
+    assert_eq!((config.specialist_before(Stage::Distill), config.specialist_before(Stage::Sft)), (Some("math"), None));
+    let collected = config.folder(Step::Collect);
+    std::fs::create_dir_all(&collected).unwrap();
+    std::fs::write(collected.join("math.jsonl"), "{}").unwrap();
+    let sources = config.chats_of(Stage::Distill).unwrap().sources;
+    let weights: Vec<(&str, f64)> = sources.iter().map(|source| (source.name.as_str(), source.weight)).collect();
+    assert_eq!(weights, [("specialist-math", 0.5), ("talk", 0.125), ("sums", 0.375)]);
+    let with_stage = format!("{PRETRAIN}[distill.train]\nfrom = \"pretrain\"");
+    for (from, to, key) in [
+        ("from = \"math\"", "from = \"maths\"", "distill.from"),
+        ("[distill.train]", &with_stage, "distill.train.from"),
+        ("talk = 1.0", "talks = 1.0", "distill.chats_mix.talks"),
+        ("sums = 3.0, talk = 1.0", "sums = 0.0", "distill.chats_mix"),
+    ] {
+        let error = parse(&text.replace(from, to)).unwrap_err();
+        assert!(matches!(&error, TrainError::ConfigValue { key: found, .. } if found == key), "{to}: {error}");
+    }
 }
 
 #[test]
 fn unknown_keys_and_bad_syntax_name_key_and_file() {
-    let error = parse(&GOOD.replace("steps = 10", "steps = 10\nstepz = 3")).unwrap_err().to_string();
+    let error = parse(&good().replace("steps = 10", "steps = 10\nstepz = 3")).unwrap_err().to_string();
     assert!(error.contains("stepz") && error.contains("run.toml"), "{error}");
     assert!(matches!(parse("output = "), Err(TrainError::ConfigSyntax { .. })));
 }
@@ -182,7 +214,7 @@ fn unknown_keys_and_bad_syntax_name_key_and_file() {
 #[test]
 fn each_stage_starts_from_the_one_before_or_the_one_named() {
     let table = |name: &str, more: &str| format!("[{name}]\nsteps = 1\nseq_len = 8\nbatch_size = 1\nlr = 1e-3\n{more}\n");
-    let text = format!("{GOOD}{CHATS}{}{}{}", table("warmup", ""), table("sparse", ""), table("sft", "from = \"warmup\""));
+    let text = format!("{}{CHATS}{}{}{}", good(), table("warmup", ""), table("sparse", ""), table("sft", "from = \"warmup\""));
     let config = parse(&text).unwrap();
     assert_eq!(config.stages(), [Stage::Pretrain, Stage::Warmup, Stage::Sparse, Stage::Sft]);
     assert_eq!(config.before(Stage::Pretrain), None);
