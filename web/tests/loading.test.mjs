@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ask, open, openPage, ready } from './harness.mjs';
-import { demoFiles, hugeFiles, PIECE, serve as serveFiles, shardedFiles, tensorsOf } from './models.mjs';
+import { biasedFiles, demoFiles, hugeFiles, PIECE, serve as serveFiles, shardedFiles, tensorsOf } from './models.mjs';
 
 const QUESTION = 'What is 17 + 25?';
 const ANSWER = '17 + 25 = 42';
@@ -287,6 +287,15 @@ test('WebGPU without an adapter', async () => {
   const { context, page } = await visit(undefined, { hook: none, device: 'auto' });
   await ready(page);
   await page.getByText(/The browser has found no GPU: the model runs on the processor/).waitFor();
+  await context.close();
+});
+
+test('a model that the kernels do not know runs on the processor, and the page says why', async () => {
+  const { context, page } = await visit(await serve(biasedFiles()), { device: 'gpu' });
+  await ready(page);
+  await page.getByText(/The GPU is left out \(.*; its attention projections have biases, so the cpu\): the model runs on the processor/).waitFor();
+  assert.match(await page.locator('#facts').textContent(), /Classcpu.*Kernelsnone/);
+  assert.equal(await ask(page, QUESTION), ANSWER);
   await context.close();
 });
 

@@ -50,6 +50,22 @@ export function shardedFiles(nShards) {
   return files;
 }
 
+/** The demo model with biases of zero in its attention, which the kernels do not know. */
+export function biasedFiles() {
+  const files = demoFiles();
+  const config = JSON.parse(files.get('config.json'));
+  files.set('config.json', Buffer.from(JSON.stringify({ ...config, attention_bias: true })));
+  const tensors = tensorsOf(files.get('model.safetensors'));
+  const widths = { q_a_proj: config.q_lora_rank, kv_a_proj_with_mqa: config.kv_lora_rank + config.qk_rope_head_dim, o_proj: config.hidden_size };
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    for (const [name, width] of Object.entries(widths)) {
+      tensors.push({ name: `model.layers.${layer}.self_attn.${name}.bias`, dtype: 'F32', shape: [width], bytes: Buffer.alloc(4 * width) });
+    }
+  }
+  files.set('model.safetensors', safetensors(tensors));
+  return files;
+}
+
 /** A model that no machine has room for, as the first bytes of its file. */
 export function hugeFiles() {
   const files = demoFiles();

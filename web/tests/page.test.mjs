@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { ask, lastTurn, open, openPage, ready, reply } from './harness.mjs';
 
 let site;
@@ -318,4 +320,12 @@ test('the example of ten lines', async () => {
   await page.waitForFunction(() => document.title === 'done', undefined, { timeout: 120_000 });
   assert.equal(await page.locator('#reply').innerText(), '17 + 25 = 42');
   await context.close();
+});
+
+test('wasm and JavaScript are at most 4 MB, gzipped', () => {
+  const assets = join(site.out, 'site/assets');
+  const files = readdirSync(assets).filter((name) => /\.(wasm|js)$/.test(name));
+  const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0);
+  console.log(`${(bytes / 1e6).toFixed(2)} MB of wasm and JavaScript, gzipped`);
+  assert.ok(bytes > 1e6 && bytes <= 4e6, `${bytes} bytes`);
 });

@@ -50,7 +50,9 @@ pub use batch::BatchReply;
 pub use chat::{Chat, ChatOptions, ChatTurn};
 #[cfg(not(target_family = "wasm"))]
 pub use convert::{ConvertProgress, convert_folder, convert_parts};
-pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, kernels_device, resolve_device};
+#[cfg(not(target_family = "wasm"))]
+pub use device::resolve_device;
+pub use device::{DeviceChoice, DeviceClass, DeviceInfo, DeviceLimits, ResolvedDevice, devices, kernels_device};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use event::{CancelToken, Event, Stats, Stop, StopReason, TokenEvent};

@@ -123,7 +123,7 @@ pub async fn inspect_parts(parts: ModelParts<'_>, options: &EngineOptions) -> Re
 }
 
 async fn inspect_source(source: Source, options: &EngineOptions) -> Result<Inspection, EngineError> {
-    let device = choose_device(&options.device).await?;
+    let device = choose(&source.config, options).await?;
     let plan = plan(&source, options, &device);
     Ok(Inspection {
         n_parameters: source.config.n_parameters(),
@@ -297,7 +297,7 @@ impl Source {
 }
 
 async fn load(source: Source, options: EngineOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<Engine, EngineError> {
-    let chosen = choose_device(&options.device).await?;
+    let chosen = choose(&source.config, &options).await?;
     let plan = plan(&source, &options, &chosen);
     plan.check()?;
     let state = LoadProgress::of(&source.config);
@@ -360,6 +360,16 @@ fn plan(source: &Source, options: &EngineOptions, chosen: &Chosen) -> MemoryPlan
     }
     let formats = runtime::formats_of(options.weights, options.cache, &source.report.dtypes);
     MemoryPlan::for_kernels(config, &chosen.info, formats, context, chunk)
+}
+
+/// The device that is asked for, if it can compute the model: in browsers the reference path has no GPU.
+async fn choose(config: &Config, options: &EngineOptions) -> Result<Chosen, EngineError> {
+    let chosen = choose_device(&options.device).await?;
+    let is_asked = (options.path == ComputePath::Reference).then_some("the reference path was asked for");
+    Ok(match against_kernels(config, options).or(is_asked) {
+        Some(why) if cfg!(target_family = "wasm") => chosen.or_cpu(why),
+        _ => chosen,
+    })
 }
 
 /// Why the kernels cannot compute a model with these options, if they cannot.

@@ -27,3 +27,5 @@ pub use runner::{Pipeline, Prepared, ReadBack};
 pub use self_test::{Failure, SelfTest, self_test};
 pub use store::PipelineStore;
 pub use suite::{Outcome, Report, run_suites};
+/// For those who open adapters themselves.
+pub use wgpu;

@@ -30,7 +30,7 @@ pub use formats::Formats;
 pub use model::{Experts, Logits, Model, ModelError, Output, Replay, Request, Settings};
 pub use programs::programs;
 pub use sequence::Sequence;
-pub use sferic_gpu::Device;
+pub use sferic_gpu::{Device, wgpu};
 pub use sferic_shaders::kernel::{Capabilities, Features, WeightFormat};
 pub use sferic_shaders::sample::next_token::{IN_PROMPT, MAX_VOCABULARY, Settings as Sampling};
 pub use weights::{LoadError, ModelWeights, Source};

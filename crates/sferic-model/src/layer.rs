@@ -7,12 +7,11 @@ use burn::{
 use sferic_ops::select::Selection;
 
 use crate::{
-    attention::{Attention, Step, TrainAttention},
+    attention::{Attention, Step},
     cache::LayerCache,
     config::Config,
     feed_forward::FeedForward,
     load::{Loader, TensorSource},
-    model::TrainStep,
     modules::RmsNorm,
 };
 
@@ -34,12 +33,6 @@ pub struct DecoderLayer {
 
 /// Hidden states, `[B, T, D]`, and the experts of a mixture, `[B · T, A]`.
 pub(crate) type LayerOutput = (Tensor<3>, Option<Tensor<2, Int>>);
-
-/// What a layer's training pass returns.
-pub(crate) struct LayerTraining {
-    pub(crate) output: LayerOutput,
-    pub(crate) indexer_kl: Option<Tensor<1>>,
-}
 
 impl DecoderLayer {
     pub(crate) fn load<S: TensorSource>(config: &Config, layer_idx: usize, loader: &mut Loader<S>) -> Result<Self, S::Error> {
@@ -86,19 +79,12 @@ impl DecoderLayer {
         self.feed_forward(self.residual(h, attended), None)
     }
 
-    /// Runs a batch of whole sequences for training, in a mixture on the experts in `kept`, where there are some.
-    pub(crate) fn forward_train(&self, h: Tensor<3>, pass: &TrainStep, kept: Option<Tensor<2, Int>>) -> LayerTraining {
-        let x = self.input_layernorm.forward(h.clone());
-        let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, pass);
-        LayerTraining { output: self.feed_forward(self.residual(h, output), kept), indexer_kl }
-    }
-
-    fn feed_forward(&self, h: Tensor<3>, kept: Option<Tensor<2, Int>>) -> LayerOutput {
+    pub(crate) fn feed_forward(&self, h: Tensor<3>, kept: Option<Tensor<2, Int>>) -> LayerOutput {
         let (y, experts) = self.mlp.forward(self.post_attention_layernorm.forward(h.clone()), kept);
         (self.residual(h, y), experts)
     }
 
-    fn residual(&self, h: Tensor<3>, branch: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn residual(&self, h: Tensor<3>, branch: Tensor<3>) -> Tensor<3> {
         if self.residual_scale == 1.0 { h.add(branch) } else { h.add(branch.mul_scalar(self.residual_scale)) }
     }
 }

@@ -25,7 +25,9 @@ pub use attention::Observation;
 pub use cache::Cache;
 pub use config::{Config, ConfigError, IndexerType, ModelType, TensorSpec};
 pub use load::TensorSource;
-pub use model::{
-    AttentionForm, AttentionMode, CacheFormat, IndexerTraining, Model, NoProbe, Options, Probe, TrainForward, TrainInput,
-};
-pub use sferic_ops::{kernels, moe, rope, select, train::HeadGradients, train::products};
+pub use model::{AttentionForm, AttentionMode, CacheFormat, Model, NoProbe, Options, Probe};
+#[cfg(not(target_family = "wasm"))]
+pub use model::{IndexerTraining, TrainForward, TrainInput};
+#[cfg(not(target_family = "wasm"))]
+pub use sferic_ops::{kernels, train::HeadGradients, train::products};
+pub use sferic_ops::{moe, rope, select};

@@ -1,6 +1,7 @@
 //! The whole model: embedding, layers, final norm, head.
 
 mod observe;
+#[cfg(not(target_family = "wasm"))]
 mod train;
 
 use burn::{
@@ -18,7 +19,9 @@ use crate::{
     modules::{Embedding, Linear, RmsNorm},
 };
 
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use train::TrainStep;
+#[cfg(not(target_family = "wasm"))]
 pub use train::{IndexerTraining, TrainForward, TrainInput};
 
 /// Whether the indexer's selection limits attention.

@@ -4,7 +4,9 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
-use sferic_ops::{linear, norm, train};
+#[cfg(not(target_family = "wasm"))]
+use sferic_ops::train;
+use sferic_ops::{linear, norm};
 
 /// A linear layer `y = x · Wᵀ + b`.
 #[derive(Module, Debug)]
@@ -90,10 +92,10 @@ impl Embedding {
         let weight = self.weight.val();
         let d_model = weight.dims()[1];
         let ids = token_ids.reshape([n_batch * n_tokens]);
-        let rows = match train::embedding(&weight, &ids) {
-            Some(rows) => rows,
-            None => weight.select(0, ids),
-        };
-        rows.reshape([n_batch, n_tokens, d_model])
+        #[cfg(not(target_family = "wasm"))]
+        if let Some(rows) = train::embedding(&weight, &ids) {
+            return rows.reshape([n_batch, n_tokens, d_model]);
+        }
+        weight.select(0, ids).reshape([n_batch, n_tokens, d_model])
     }
 }

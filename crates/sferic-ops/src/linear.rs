@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, activation};
 
+#[cfg(not(target_family = "wasm"))]
 use crate::train;
 
 /// Returns `y = x · Wᵀ`.
@@ -14,6 +15,7 @@ use crate::train;
 /// # Cost
 /// `2 · B · T · in · out` FLOPs.
 pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+    #[cfg(not(target_family = "wasm"))]
     if let Some(y) = train::linear(&x, &weight) {
         return y;
     }
@@ -33,8 +35,9 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
 /// # Shapes
 /// - gate, up, returned: the same shape.
 pub fn silu_mul<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
-    match train::silu_mul(&gate, &up) {
-        Some(h) => h,
-        None => activation::silu(gate).mul(up),
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(h) = train::silu_mul(&gate, &up) {
+        return h;
     }
+    activation::silu(gate).mul(up)
 }

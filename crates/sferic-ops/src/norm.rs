@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+#[cfg(not(target_family = "wasm"))]
 use crate::train;
 
 /// Returns `y = g · x / sqrt(mean(x²) + eps)` over the last dimension.
@@ -14,6 +15,7 @@ use crate::train;
 /// # Source
 /// Spec §2.1: the whole computation in one precision, the weight applied before any rounding.
 pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
+    #[cfg(not(target_family = "wasm"))]
     if let Some(y) = train::rms_norm(&x, &weight, eps) {
         return y;
     }

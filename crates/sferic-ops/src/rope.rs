@@ -84,6 +84,7 @@ impl Rotation {
     }
 
     /// Cosines and sines side by side, `[T, R/2, 2]`, off any graph.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn turns(&self) -> Tensor<3> {
         Tensor::stack(vec![self.cos.clone().inner(), self.sin.clone().inner()], 2)
     }

@@ -93,8 +93,11 @@ async function children(folder: FileSystemDirectoryEntry): Promise<File[]> {
 
 function notices({ info }: Engine, device: Device): string {
   const said: string[] = [];
-  if (device === 'auto' && info.device.gpu_index === null) {
-    said.push((navigator as { gpu?: unknown }).gpu ? 'The browser has found no GPU: the model runs on the processor, which is slower.' : 'This browser has no WebGPU: the model runs on the processor, which is slower. A current Chrome, Edge, Safari or Firefox may have it.');
+  if (device !== 'cpu' && info.device.gpu_index === null) {
+    const slower = 'the model runs on the processor, which is slower.';
+    if (!(navigator as { gpu?: unknown }).gpu) said.push(`This browser has no WebGPU: ${slower} A current Chrome, Edge, Safari or Firefox may have it.`);
+    else if (info.reason.includes('no gpu')) said.push(`The browser has found no GPU: ${slower}`);
+    else said.push(`The GPU is left out (${info.reason}): ${slower}`);
   }
   if (info.unkept !== undefined) said.push(`The model works, but this browser does not keep it (${info.unkept}): the next visit fetches it again.`);
   return said.join(' ');

@@ -1,4 +1,4 @@
-//! The graphics adapters of this machine and how Burn is told to take one.
+//! The graphics adapters of this machine and how Burn is told to take one. In browsers Burn takes none: they are for our kernels alone.
 //!
 //! Burn addresses an adapter as "the n-th discrete GPU" of one graphics interface. Adapters are numbered here as Burn numbers them, so
 //! that a number in our list and Burn's selector mean the same one; a test in `tests.rs` starts each adapter that it lists.
@@ -7,16 +7,19 @@
 
 use super::{DeviceClass, DeviceInfo, DeviceLimits, host};
 use crate::EngineError;
-use burn::tensor::wgpu::{WgpuBackend, wgpu};
-use burn::tensor::{Device, DeviceKind};
+#[cfg(not(target_family = "wasm"))]
+use burn::tensor::{Device, DeviceKind, wgpu::WgpuBackend};
+use sferic_lightning::wgpu;
 #[cfg(not(target_family = "wasm"))]
 use std::sync::{Mutex, PoisonError};
 
-/// An adapter with Burn's selector for it.
+/// An adapter, with Burn's selector for it where Burn has GPUs.
 #[derive(Clone, Debug)]
 pub(super) struct Adapter {
     pub(super) info: DeviceInfo,
+    #[cfg(not(target_family = "wasm"))]
     kind: DeviceKind,
+    #[cfg(not(target_family = "wasm"))]
     api: WgpuBackend,
     adapter: wgpu::Adapter,
 }
@@ -74,19 +77,6 @@ pub(super) async fn start(adapter: &Adapter) -> Result<Device, EngineError> {
     let device = options.init().map_err(|source| failed(adapter, &source))?;
     started.push((adapter.kind.clone(), device.clone()));
     Ok(device)
-}
-
-/// Makes the browser's adapter ready for tensors; starting it again returns the running one.
-#[cfg(target_family = "wasm")]
-pub(super) async fn start(adapter: &Adapter) -> Result<Device, EngineError> {
-    use burn::tensor::wgpu::WgpuInitError;
-    let options = Device::wgpu_options().device_kind(adapter.kind.clone()).graphics_api(adapter.api);
-    match options.init_async().await {
-        Ok(device) => Ok(device),
-        // The page has one adapter, and it has been started before.
-        Err(WgpuInitError::Registration { .. }) => Ok(Device::wgpu(adapter.kind.clone())),
-        Err(source) => Err(failed(adapter, &source)),
-    }
 }
 
 fn failed(adapter: &Adapter, source: &dyn std::fmt::Display) -> EngineError {
@@ -149,10 +139,7 @@ async fn browser() -> Vec<Adapter> {
         ..wgpu::RequestAdapterOptions::default()
     };
     match instance.request_adapter(&options).await {
-        Ok(adapter) => {
-            let (info, kind, api) = (describe(&adapter, Some(0)), DeviceKind::DefaultDevice, WgpuBackend::Auto);
-            vec![Adapter { info, kind, api, adapter }]
-        }
+        Ok(adapter) => vec![Adapter { info: describe(&adapter, Some(0)), adapter }],
         Err(_) => Vec::new(),
     }
 }

@@ -164,12 +164,21 @@ impl Chosen {
         self.adapter.is_some()
     }
 
-    /// Makes it ready for tensors.
+    /// The CPU in place of a GPU that cannot be used, and why.
+    pub(crate) fn or_cpu(self, why: &str) -> Self {
+        match self.adapter {
+            Some(_) => Self { info: host::cpu(), reason: format!("{}; {why}, so the cpu", self.reason), adapter: None },
+            None => self,
+        }
+    }
+
+    /// Makes it ready for tensors. In browsers that is the CPU.
     pub(crate) async fn start(self) -> Result<ResolvedDevice, EngineError> {
         let Self { info, reason, adapter } = self;
         let device = match &adapter {
+            #[cfg(not(target_family = "wasm"))]
             Some(adapter) => adapters::start(adapter).await?,
-            None => Device::flex(),
+            _ => Device::flex(),
         };
         let capabilities = adapter.as_ref().map(adapters::capabilities);
         Ok(ResolvedDevice { info, reason, device: Some(device), capabilities })
@@ -228,6 +237,7 @@ pub async fn devices() -> Vec<DeviceInfo> {
 /// - [`EngineError::NoGpu`] when a GPU is asked for and no adapter of any kind is found.
 /// - [`EngineError::GpuIndex`] when `gpu:N` names a number that [`devices`] does not list.
 /// - [`EngineError::DeviceStart`] when the driver refuses to start the device.
+#[cfg(not(target_family = "wasm"))]
 pub async fn resolve_device(choice: &DeviceChoice) -> Result<ResolvedDevice, EngineError> {
     choose_device(choice).await?.start().await
 }

@@ -7,7 +7,8 @@ use burn::tensor::{Int, Tensor};
 use sferic_ops::train;
 
 use super::{Model, Options};
-use crate::attention::Step;
+use crate::attention::{Step, TrainAttention};
+use crate::layer::{DecoderLayer, LayerOutput};
 
 /// What the indexer does during a training pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,5 +137,20 @@ impl Model {
             return None;
         }
         Some((train::head_gradients(hidden, &weight.val(), targets, scale)?, weight.id))
+    }
+}
+
+/// What a layer's training pass returns.
+struct LayerTraining {
+    output: LayerOutput,
+    indexer_kl: Option<Tensor<1>>,
+}
+
+impl DecoderLayer {
+    /// Runs a batch of whole sequences for training, in a mixture on the experts in `kept`, where there are some.
+    fn forward_train(&self, h: Tensor<3>, pass: &TrainStep, kept: Option<Tensor<2, Int>>) -> LayerTraining {
+        let x = self.input_layernorm.forward(h.clone());
+        let TrainAttention { output, indexer_kl } = self.self_attn.forward_train(x, pass);
+        LayerTraining { output: self.feed_forward(self.residual(h, output), kept), indexer_kl }
     }
 }
