@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// Opens a model. `files`, `read` and `options` are those of [`Engine::plan`]; a tensor at a time is in the module's memory.
-    /// `on_progress` is called with bytes on the device and in all, and with nothing once shaders are compiled.
+    /// `on_progress` is called with bytes on the device and in all, and with nothing while the last shaders of a first prompt are compiled.
     ///
     /// # Errors
     /// A message that names what is wrong.
@@ -121,11 +121,19 @@ impl Engine {
         let engine = sferic_engine::Engine::from_parts_with_progress(parts, options, &mut progress).await;
         files::end_reading();
         let engine = engine.map_err(message)?;
-        if engine.runs_on_kernels() && engine.tokenizer().is_ok() {
+        if engine.runs_on_kernels() {
             let _ = on_progress.call0(&JsValue::NULL);
-            compile(&engine).await.map_err(message)?;
+            engine.prepare().await.map_err(message)?;
         }
         Ok(Engine { engine, chat: None, canceller: Canceller::default(), selections: BTreeMap::new() })
+    }
+
+    /// Compiles one more of the shaders that a reply needs; returns whether there was one left. For when nothing is asked.
+    ///
+    /// # Errors
+    /// A message of the device.
+    pub async fn compile_next(&self) -> Result<bool, Fault> {
+        self.engine.compile_next().await.map_err(message)
     }
 
     /// What ends a reply.
@@ -214,18 +222,6 @@ impl Engine {
         let n = selected.positions.row(token).iter().filter(|&&position| position >= 0).count();
         selected.scores.as_ref().map(|scores| scores.row(token).iter().copied().take(n).collect())
     }
-}
-
-/// Makes the browser compile the programs of a step, by a single token that nobody sees. It reads all weights: what the device could not
-/// hold shows here.
-async fn compile(engine: &sferic_engine::Engine) -> Result<(), sferic_engine::EngineError> {
-    let mut session = engine.session();
-    let mut token =
-        session.generate(&[0], SamplingParams { temperature: 0.0, max_tokens: Some(1), ..SamplingParams::default() })?;
-    while let Some(event) = token.next().await {
-        event?;
-    }
-    Ok(())
 }
 
 pub(crate) fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, String> {

@@ -66,6 +66,38 @@ test('no more than a tensor of the weights is in the module at a time', async ()
   await context.close();
 });
 
+test('shaders of a prompt are compiled while the weights are read, those of a reply while nothing is asked', async () => {
+  const hook = () => {
+    const create = GPUDevice.prototype.createComputePipeline;
+    globalThis.nCompiled = 0;
+    GPUDevice.prototype.createComputePipeline = function (descriptor) {
+      globalThis.nCompiled++;
+      return create.call(this, descriptor);
+    };
+    const post = globalThis.postMessage;
+    globalThis.postMessage = (answer) => {
+      if (answer.progress?.phase === 'upload') globalThis.nEarly ??= globalThis.nCompiled;
+      if (answer.type === 'loaded') globalThis.nLoaded = globalThis.nCompiled;
+      post(answer);
+    };
+  };
+  const { context, page } = await visit(undefined, { hook, device: 'gpu' });
+  await ready(page);
+  const counts = () => page.workers()[0].evaluate(() => [globalThis.nEarly, globalThis.nLoaded, globalThis.nCompiled]);
+  const [early, loaded] = await counts();
+  assert.ok(early > 0 && early === loaded, `${early} before the weights, ${loaded} when they were there`);
+  // All are there when no other follows for a while.
+  let ahead = loaded;
+  for (let last = -1; ahead !== last; [, , ahead] = await counts()) {
+    last = ahead;
+    await page.waitForTimeout(4000);
+  }
+  assert.ok(ahead > loaded, 'some are compiled while nothing is asked');
+  assert.equal(await ask(page, QUESTION), ANSWER);
+  assert.deepEqual(await counts(), [early, loaded, ahead], 'nothing is compiled for the first reply');
+  await context.close();
+});
+
 test('a model in shards: pieces in parallel, kept, and a broken piece fetched alone', async () => {
   const server = await serve(shardedFiles(3), { rate: 40e6 });
   const { context, page } = await visit(server);

@@ -2,7 +2,7 @@
 
 use crate::device::ResolvedDevice;
 use crate::plan::MemoryPlan;
-use crate::runtime::{CachePrecision, Path, Runtime, WeightPrecision};
+use crate::runtime::{self, CachePrecision, Path, Runtime, WeightPrecision};
 use crate::sampler::SamplingParams;
 use crate::session::Session;
 use crate::{DeviceChoice, EngineError};
@@ -139,6 +139,24 @@ impl Engine {
     /// Whether our kernels compute the model; else the reference path does.
     pub fn runs_on_kernels(&self) -> bool {
         self.inner.runtime.is_kernels()
+    }
+
+    /// Makes ready what the first prompt needs on the kernels. What the device could not hold shows here, where it does not say so at once.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`].
+    pub async fn prepare(&self) -> Result<(), EngineError> {
+        let Some(model) = self.kernels() else { return Ok(()) };
+        model.prepare().await.map_err(|error| runtime::model_error("preparing the first step", error))
+    }
+
+    /// Compiles one more of the programs that a reply asks for; returns whether there was one left. For when nobody waits.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`].
+    pub async fn compile_next(&self) -> Result<bool, EngineError> {
+        let Some(model) = self.kernels() else { return Ok(false) };
+        model.compile_next().await.map_err(|error| runtime::model_error("compiling for a reply", error))
     }
 
     /// The model on our kernels, where it runs on them.

@@ -1,7 +1,7 @@
 //! Adapters and devices.
 
 use crate::GpuError;
-use crate::runner::Pipelines;
+use crate::runner::{Begun, Pipelines};
 use crate::store::{Kept, PipelineStore};
 use sferic_shaders::kernel::{Capabilities, Features, Limits, SubgroupSizes};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +33,7 @@ pub struct Device {
     /// Whether it computes on the CPU.
     pub software: bool,
     pub(crate) pipelines: Pipelines,
+    pub(crate) begun: Begun,
     pub(crate) kept: Option<Arc<Kept>>,
     info: wgpu::AdapterInfo,
     /// Sizes that the adapter states, whether or not wgpu knows that it has subgroups.
@@ -150,6 +151,7 @@ impl Device {
         let device = Self {
             timestamps: device.features().contains(wgpu::Features::TIMESTAMP_QUERY),
             pipelines: Pipelines::default(),
+            begun: Begun::default(),
             lost: Arc::default(),
             browser_subgroup: SubgroupSizes { min: info.subgroup_min_size, max: info.subgroup_max_size },
             device,

@@ -329,6 +329,30 @@ impl Device {
         }
     }
 
+    /// Has the device read a word of each buffer, after everything submitted so far: memory that is not there shows here.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] when a buffer could not be made, or the device is lost.
+    pub async fn touch(&self, buffers: &[&Buffer]) -> Result<(), GpuError> {
+        let mut whole: Vec<&wgpu::Buffer> = buffers.iter().map(|buffer| &buffer.whole).collect();
+        whole.sort_unstable();
+        whole.dedup();
+        let words = self.allocate("first words", 4 * whole.len() as u64)?;
+        let scopes =
+            [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation].map(|what| self.device.push_error_scope(what));
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("touch") });
+        for (i, buffer) in whole.into_iter().enumerate() {
+            encoder.copy_buffer_to_buffer(buffer, 0, &words.whole, 4 * i as u64, 4);
+        }
+        self.queue.submit([encoder.finish()]);
+        for scope in scopes.into_iter().rev() {
+            if let Some(error) = scope.pop().await {
+                return Err(GpuError::Device(error.to_string()));
+            }
+        }
+        self.finish(&words).await
+    }
+
     /// Reads a part of a buffer after everything submitted so far. Both ends are multiples of four.
     ///
     /// # Errors

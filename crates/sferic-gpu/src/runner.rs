@@ -5,6 +5,7 @@ use crate::{Buffer, Device, GpuError, Sampling, Timing};
 use sferic_shaders::kernel::{Access, Case, Dialect, Outputs, Program, Step};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A program compiled for a device.
@@ -13,6 +14,19 @@ pub struct Pipeline(pub(crate) wgpu::ComputePipeline);
 
 /// Every program compiled so far.
 pub(crate) type Pipelines = Arc<Mutex<HashMap<Arc<Program>, Pipeline>>>;
+
+/// Programs whose compilation was begun and not waited for.
+#[derive(Clone, Default)]
+pub(crate) struct Begun(Arc<Mutex<HashMap<Arc<Program>, Compiling>>>);
+
+/// The end of a compilation.
+type Compiling = Pin<Box<dyn Future<Output = Result<Pipeline, GpuError>> + Send>>;
+
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
+    }
+}
 
 /// A case with its pipelines and buffers on the device.
 pub struct Prepared<'a> {
@@ -34,6 +48,11 @@ impl Device {
     /// # Errors
     /// [`GpuError::Compile`] with the compiler's message.
     pub async fn compile(&self, program: &Program) -> Result<Pipeline, GpuError> {
+        self.start_compiling(program).await
+    }
+
+    /// Asks for a program, which a browser compiles in another process; the result says how that went.
+    fn start_compiling(&self, program: &Program) -> impl Future<Output = Result<Pipeline, GpuError>> + Send + use<> {
         let dialect = if cfg!(target_arch = "wasm32") { Dialect::Browser } else { Dialect::Native };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -51,11 +70,28 @@ impl Device {
             },
             cache: self.kept.as_deref().map(Kept::cache),
         });
-        let internal = internal.pop().await;
-        match scope.pop().await.or(internal) {
-            Some(error) => Err(GpuError::Compile { program: program.name.clone(), reason: error.to_string() }),
-            None => Ok(Pipeline(pipeline)),
+        let (internal, scope, name) = (internal.pop(), scope.pop(), program.name.clone());
+        async move {
+            let internal = internal.await;
+            match scope.await.or(internal) {
+                Some(error) => Err(GpuError::Compile { program: name, reason: error.to_string() }),
+                None => Ok(Pipeline(pipeline)),
+            }
         }
+    }
+
+    /// Begins to compile those of `programs` that are not compiled yet: a browser does so in another process, while the calling thread goes on.
+    /// What fails says so when the program is asked for.
+    pub fn compile_early(&self, programs: &[Arc<Program>]) {
+        for program in programs.iter().filter(|program| !self.is_compiled(program)) {
+            let mut begun = self.begun.0.lock().unwrap_or_else(PoisonError::into_inner);
+            begun.entry(program.clone()).or_insert_with(|| Box::pin(self.start_compiling(program)));
+        }
+    }
+
+    /// Whether a program is compiled.
+    pub fn is_compiled(&self, program: &Arc<Program>) -> bool {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(program)
     }
 
     /// Returns the compiled program, compiling it at most once for this device.
@@ -67,7 +103,11 @@ impl Device {
         if let Some(pipeline) = known(&self.pipelines) {
             return Ok(pipeline);
         }
-        let pipeline = self.compile(program).await?;
+        let begun = self.begun.0.lock().unwrap_or_else(PoisonError::into_inner).remove(program);
+        let pipeline = match begun {
+            Some(compiling) => compiling.await?,
+            None => self.compile(program).await?,
+        };
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(program.clone(), pipeline.clone());
         Ok(pipeline)
     }
@@ -81,6 +121,8 @@ impl Device {
     pub async fn pipelines(&self, programs: &[Arc<Program>]) -> Result<Vec<Pipeline>, GpuError> {
         #[cfg(not(target_arch = "wasm32"))]
         self.compile_together(programs)?;
+        #[cfg(target_arch = "wasm32")]
+        self.compile_early(programs);
         let mut found = Vec::with_capacity(programs.len());
         for program in programs {
             found.push(self.pipeline(program).await?);

@@ -28,7 +28,7 @@ pub use draws::{Draw, Drawing, Draws};
 pub use footprint::{Footprint, workspace_bytes};
 pub use formats::Formats;
 pub use model::{Experts, Logits, Model, ModelError, Output, Replay, Request, Settings};
-pub use programs::programs;
+pub use programs::{first_programs, programs};
 pub use sequence::Sequence;
 pub use sferic_gpu::{Device, wgpu};
 pub use sferic_shaders::kernel::{Capabilities, Features, WeightFormat};

@@ -3,6 +3,7 @@
 use crate::architecture::{Architecture, Selection};
 use crate::cache::{CacheError, CacheFormats, Caches};
 use crate::pages::{OutOfPages, PAGE, Table};
+use crate::programs::SHORT_PROMPT;
 use crate::record::{FIRST_BUCKET, Recorder, StepShape, partial_sizes};
 use crate::sequence::Sequence;
 use crate::weights::ModelWeights;
@@ -287,6 +288,40 @@ impl Model {
     pub(crate) fn is_recorded(&self, key: Key) -> bool {
         let state = self.state();
         state.generation == state.caches.generation && state.recorded.contains_key(&key)
+    }
+
+    /// Makes ready what a short prompt needs, and has the device read a word of every buffer that it binds: memory that is not there shows here.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub async fn prepare(&self) -> Result<(), ModelError> {
+        let Settings { context, chunk, .. } = self.0.settings;
+        let tasks = self.tasks(SHORT_PROMPT.rows.min(chunk).min(context))?;
+        Graph::new(&self.0.device, &tasks).await?;
+        let buffers: Vec<&Buffer> = tasks.iter().flat_map(|task| &task.buffers).collect();
+        Ok(self.0.device.touch(&buffers).await?)
+    }
+
+    /// Compiles one of the programs that a reply asks for behind its first token; returns whether there was one left.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub async fn compile_next(&self) -> Result<bool, ModelError> {
+        let device = &self.0.device;
+        let Some(task) = self.tasks(1)?.into_iter().find(|task| !device.is_compiled(&task.launch.program)) else {
+            return Ok(false);
+        };
+        device.pipeline(&task.launch.program).await?;
+        Ok(true)
+    }
+
+    /// The launches of the first `rows` tokens of a text, with the logits of the last one.
+    fn tasks(&self, rows: usize) -> Result<Vec<Task>, ModelError> {
+        let state = self.state();
+        let mut recorder = self.recorder(&state, &self.0.ports);
+        recorder.step(self.shape(rows, rows, false))?;
+        recorder.logits(rows - 1, 1)?;
+        Ok(recorder.tasks)
     }
 
     /// The step of `key`, recorded on the caches' present buffers.

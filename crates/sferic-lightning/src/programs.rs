@@ -25,6 +25,32 @@ pub fn programs(
     formats: Formats,
     settings: &Settings,
 ) -> Result<Vec<Arc<Program>>, ModelError> {
+    programs_of(&shapes(architecture, settings), device, architecture, formats, settings)
+}
+
+/// Returns those of [`programs`] that a short prompt and the draw after it ask for.
+///
+/// # Errors
+/// [`ModelError`] for sizes that the kernels do not take.
+pub fn first_programs(
+    device: &Device,
+    architecture: &Architecture,
+    formats: Formats,
+    settings: &Settings,
+) -> Result<Vec<Arc<Program>>, ModelError> {
+    programs_of(&[SHORT_PROMPT], device, architecture, formats, settings)
+}
+
+/// The step of a prompt of a sentence or two.
+pub(crate) const SHORT_PROMPT: StepShape = StepShape { rows: 2 * FEW, bucket: FIRST_BUCKET, sparse: false };
+
+fn programs_of(
+    shapes: &[StepShape],
+    device: &Device,
+    architecture: &Architecture,
+    formats: Formats,
+    settings: &Settings,
+) -> Result<Vec<Arc<Program>>, ModelError> {
     let partial = partial_sizes(architecture, settings.caches, settings.context, &device.capabilities);
     let weights = ModelWeights::outline(device, architecture, formats)?;
     let workspace = Workspace::outline(device, architecture, settings.context, settings.chunk, partial)?;
@@ -42,7 +68,7 @@ pub fn programs(
         device: &device.capabilities,
         tasks: Vec::new(),
     };
-    for shape in shapes(architecture, settings) {
+    for &shape in shapes {
         recorder.step(shape)?;
     }
     recorder.logits(0, 1)?;

@@ -20,6 +20,8 @@ let panic = '';
 const cancels = new Map<number, () => void>();
 /** Requests to the engine, one after another. */
 let queue: Promise<void> = Promise.resolve();
+/** How many of them are not answered. */
+let waiting = 0;
 
 // A panic reaches the console with its message, and the page as a bare trap.
 const error = console.error;
@@ -35,8 +37,19 @@ onmessage = ({ data }: MessageEvent<Request>) => {
     cancels.get(data.id)?.();
     return;
   }
-  queue = queue.then(() => answer(data));
+  waiting++;
+  queue = queue.then(async () => {
+    await answer(data);
+    waiting--;
+    await compileAhead();
+  });
 };
+
+/** Compiles what replies will need, one shader after the other, until something is asked. */
+async function compileAhead(): Promise<void> {
+  // What fails says so when it is needed.
+  while (!waiting && (await engine?.compile_next().catch(() => false)));
+}
 
 async function answer(request: Request): Promise<void> {
   const { id } = request;

@@ -183,7 +183,7 @@ pub(crate) fn load(
     Ok(Runtime::Kernels { model, config: Box::new(config.clone()), dense, pace: pace.map(Mutex::new) })
 }
 
-/// Does `work` while another thread compiles what the model will launch. What does not compile says so when it is launched.
+/// Does `work` while another thread, or a browser, compiles what the model will launch. What does not compile says so when it is launched.
 fn while_compiling<T>(
     device: &Device,
     architecture: &Architecture,
@@ -193,8 +193,8 @@ fn while_compiling<T>(
 ) -> T {
     #[cfg(target_family = "wasm")]
     {
-        // A browser has no threads to spare, and compiles by itself.
-        let _ = (device, architecture, formats, settings);
+        // A browser compiles in another process: a first prompt's programs now, and the others when nobody waits.
+        device.compile_early(&sferic_lightning::first_programs(device, architecture, formats, settings).unwrap_or_default());
         work()
     }
     #[cfg(not(target_family = "wasm"))]
@@ -295,7 +295,7 @@ fn slots(rows: &[Vec<i32>], top_k: usize) -> Vec<i32> {
     all
 }
 
-pub(super) fn model_error(doing: &'static str, error: ModelError) -> EngineError {
+pub(crate) fn model_error(doing: &'static str, error: ModelError) -> EngineError {
     match error {
         ModelError::CacheFormat { .. } => EngineError::NoKernels { why: error.to_string() },
         ModelError::Full(full) => EngineError::CachesFull { message: full.to_string() },

@@ -18,7 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-pub(crate) use kernels::{architecture, formats_of, load as load_kernels, unsupported};
+pub(crate) use kernels::{architecture, formats_of, load as load_kernels, model_error, unsupported};
 pub(crate) use pace::Pace;
 
 /// Which implementation computes a model.
